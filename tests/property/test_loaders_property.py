@@ -1,11 +1,12 @@
 """Parts of files against Python's own reading of the whole: the same lines, each in its own part."""
 
 import tempfile
+from itertools import product
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paracel import loaders
@@ -37,6 +38,7 @@ def line_starts(content: bytes) -> list[int]:
     return [] if empty else [start for start in [0, *ends] if start < len(content)]
 
 
+@settings(max_examples=300)
 @given(contents=st.lists(CONTENTS, min_size=1, max_size=4), parts=st.integers(1, 20), block=SMALL, peek=SMALL)
 def test_all_parts_are_all_lines_and_each_is_where_its_first_byte_is(contents, parts, block, peek):
     with tempfile.TemporaryDirectory() as folder:
@@ -57,6 +59,17 @@ def test_all_parts_are_all_lines_and_each_is_where_its_first_byte_is(contents, p
     cuts = [before * part // parts for part in range(parts + 1)]
     begun = [sum(cuts[part] <= start < cuts[part + 1] for start in starts) for part in range(parts)]
     assert [len(part) for part in got] == begun
+
+
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_every_short_text_of_line_ends(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(loaders, "_BLOCK", block)
+    monkeypatch.setattr(loaders, "_PEEK", block)
+    path = tmp_path / "text"
+    for content in (bytes(text) for length in range(6) for text in product(b"a\r\n", repeat=length)):
+        path.write_bytes(content)
+        for parts in (1, 2, 3):
+            assert [line for part in iter_parts(path, parts) for line in part] == python_lines(path), content
 
 
 @given(content=st.binary(max_size=60), parts=st.integers(1, 5), block=SMALL)
