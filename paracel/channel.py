@@ -1,0 +1,126 @@
+"""A client's side of request numbers with one server: each request is answered exactly once. No I/O.
+
+A request that stays without an answer is asked after with a small `Probe`; only what the server says it never got
+is sent again, with its old number, so that the server can tell it from a new request.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from paracel import errors
+from paracel.messages import Envelope, Failure, Lost, Message, Probe, Update, Waiting, Write
+from paracel.pending import Pending
+from paracel.values import sizes
+
+PROBE_SECONDS = 1.0
+PROBE_PATIENCE = 10.0
+
+
+@dataclass(slots=True)
+class Outstanding:
+    """A request without a reply."""
+
+    message: Message
+    pending: Pending
+    size: int
+
+
+class Channel:
+    """The requests of one client to one server."""
+
+    def __init__(self, server: int, address: str) -> None:
+        self.server = server
+        self.address = address
+        self.outstanding: dict[int, Outstanding] = {}
+        self.waiting: Waiting | None = None
+        self.bytes = 0
+        self._next = 1
+        self._probed_at = 0.0
+        self._probe_open = False
+        self._quiet_since: float | None = None
+
+    @property
+    def confirmed(self) -> int:
+        """The highest number up to which all replies are here."""
+        return next(iter(self.outstanding), self._next) - 1
+
+    def ask(self, message: Message, view: int) -> tuple[Pending, Envelope]:
+        """Number a request."""
+        number = self._next
+        self._next += 1
+        pending = Pending((self.server, message))
+        size = request_size(message)
+        self.bytes += size
+        self.outstanding[number] = Outstanding(message, pending, size)
+        return pending, Envelope(number, self.confirmed, view, message)
+
+    def receive(self, envelope: Envelope, view: int) -> list[Envelope]:
+        """Take a reply. Returns what must be sent again."""
+        self._quiet_since = None
+        message = envelope.message
+        if envelope.request:
+            self._settle(envelope.request, message)
+        elif isinstance(message, Lost):
+            self._probe_open = False
+            return list(self._again(message.expected, view))
+        elif isinstance(message, Waiting):
+            self._probe_open = False
+            self.waiting = message
+        return []
+
+    def tick(self, now: float, view: int) -> Envelope | None:
+        """A probe for the oldest request, when the server has been quiet for a while."""
+        if not self.outstanding:
+            self._quiet_since = None
+            return None
+        if self._quiet_since is None:
+            self._quiet_since = now
+            return None
+        patience = PROBE_PATIENCE if self._probe_open else PROBE_SECONDS
+        if now - max(self._quiet_since, self._probed_at) < patience:
+            return None
+        self._probed_at = now
+        self._probe_open = True
+        return Envelope(0, self.confirmed, view, Probe(next(iter(self.outstanding))))
+
+    def fail(self, error: Exception) -> None:
+        """No reply will come any more."""
+        outstanding, self.outstanding = self.outstanding, {}
+        self.bytes = 0
+        for request in outstanding.values():
+            request.pending.fail(error)
+
+    def _settle(self, number: int, reply: Message) -> None:
+        request = self.outstanding.pop(number, None)
+        if request is None:
+            return  # a second copy
+        self.bytes -= request.size
+        self.waiting = None
+        self._probe_open = False
+        if isinstance(reply, Failure):
+            request.pending.fail(error_of(reply))
+        else:
+            request.pending.resolve(reply)
+
+    def _again(self, expected: int, view: int) -> Iterator[Envelope]:
+        for number, request in self.outstanding.items():
+            if number >= expected:
+                yield Envelope(number, self.confirmed, view, request.message)
+
+
+def error_of(failure: Failure) -> Exception:
+    """The exception that a refusal stands for."""
+    kind: Any = getattr(errors, failure.kind, None)
+    if isinstance(kind, type) and issubclass(kind, errors.ParacelError) and kind.__init__ is Exception.__init__:
+        return kind(failure.text)
+    return errors.RequestError(failure.text)
+
+
+def request_size(message: Message) -> int:
+    """About how many bytes a request has on its way."""
+    if isinstance(message, Write):
+        return 64 + sizes(message.values) + sizes(message.keys)
+    if isinstance(message, Update):
+        return 64 + sizes(message.deltas) + sizes(message.keys)
+    return 64

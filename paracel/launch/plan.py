@@ -1,0 +1,223 @@
+"""The plan of a job: every command, host and environment, decided before anything starts.
+
+Pure: what was asked (`Options`) and what is true of the machine (`Site`) go in, a frozen `Plan` comes out, and
+whatever is wrong with the job is said here. No file, process, socket or clock.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from paracel.errors import ConfigError, LaunchError
+from paracel.launch import mpi, ssh
+from paracel.launch.hostfile import Host, Placement, spread
+
+METHODS = ("local", "mpi")
+# Python with numpy and ZeroMQ, before any data
+LEAST_MEMORY_MB = 128
+
+_LOCALHOST = Host("localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for. None means: not said."""
+
+    script: str
+    arguments: tuple[str, ...] = ()
+    servers: int = 1
+    workers: int = 1
+    method: str = "local"
+    method_servers: str | None = None
+    per_host: int | None = None
+    per_host_servers: int | None = None
+    memory_mb: int | None = None
+    memory_servers_mb: int | None = None
+    hostfile: str | None = None
+    hostfile_servers: str | None = None
+    config_file: str | None = None
+    log_dir: str | None = None
+    verbose: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What is true of this machine and of the hosts in the hostfiles.
+
+    `python_path` is the PYTHONPATH under which every process finds paracel (empty: it is installed);
+    `here` names the hosts that are this machine, `addresses` gives the IP address of each of the others,
+    `address` is the one under which they reach this machine; `variables` names what the environment holds.
+    """
+
+    python: str
+    directory: str
+    config_file: str | None = None
+    log_dir: str | None = None
+    python_path: str = ""
+    mpiexec: mpi.Mpiexec | None = None
+    root: bool = False
+    hosts: tuple[Host, ...] = ()
+    hosts_servers: tuple[Host, ...] = ()
+    here: frozenset[str] = frozenset({_LOCALHOST.name})
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+    variables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlan:
+    """One server: `bind` is None for a socket in the job's private directory."""
+
+    server: int
+    host: str
+    bind: str | None
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """All workers, in rank order over `placement`, started by one command."""
+
+    placement: tuple[Placement, ...]
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole job. `endpoint` is None for sockets in a private directory; across TCP all is encrypted."""
+
+    endpoint: str | None
+    servers: tuple[ServerPlan, ...]
+    workers: WorkerPlan
+    memory_servers_mb: int | None
+    verbose: bool
+
+    @property
+    def secure(self) -> bool:
+        return self.endpoint is not None
+
+    @property
+    def worker_count(self) -> int:
+        return sum(placement.count for placement in self.workers.placement)
+
+
+def make_plan(options: Options, site: Site) -> Plan:
+    """The plan for `options` on `site`. ConfigError for what cannot be asked, LaunchError for what is missing here."""
+    _check(options)
+    local = options.method == _method_servers(options) == "local"
+    endpoint = None if local else f"tcp://{_in_url(site.address)}:*"
+    return Plan(
+        endpoint=endpoint,
+        servers=_plan_servers(options, site, endpoint),
+        workers=_plan_workers(options, site, endpoint),
+        memory_servers_mb=options.memory_servers_mb,
+        verbose=options.verbose,
+    )
+
+
+def _check(options: Options) -> None:
+    _check_method("--method", options.method)
+    _check_method("--m_server", _method_servers(options))
+    for name, value, least in (
+        ("--snum", options.servers, 1),
+        ("--wnum", options.workers, 1),
+        ("--ppn", options.per_host, 1),
+        ("--ppn_server", options.per_host_servers, 1),
+        ("--mem_limit", options.memory_mb, LEAST_MEMORY_MB),
+        ("--mem_limit_server", options.memory_servers_mb, LEAST_MEMORY_MB),
+    ):
+        if value is not None and value < least:
+            raise ConfigError(f"{name} {value} is too small; it must be at least {least}")
+    if options.hostfile and "mpi" not in (options.method, _method_servers(options)):
+        raise ConfigError("--hostfile is for --method mpi; method local runs everything on this host")
+    if options.hostfile_servers and _method_servers(options) != "mpi":
+        raise ConfigError("--hostfile_server is for --m_server mpi; method local runs the servers on this host")
+
+
+def _check_method(name: str, method: str) -> None:
+    if method == "mesos":
+        raise ConfigError(f"{name} mesos: Apache Mesos was retired in 2025; use {name} mpi with a --hostfile")
+    if method not in METHODS:
+        raise ConfigError(f"{name} {method!r} is not a method; there are {' and '.join(METHODS)}")
+
+
+def _method_servers(options: Options) -> str:
+    return options.method_servers or options.method
+
+
+def _plan_servers(options: Options, site: Site, endpoint: str | None) -> tuple[ServerPlan, ...]:
+    hosts = (site.hosts_servers or (_LOCALHOST,)) if _method_servers(options) == "mpi" else (_LOCALHOST,)
+    placement = spread(options.servers, hosts, options.per_host_servers, "servers")
+    return tuple(_plan_server(server, host, site, endpoint) for server, host in enumerate(_each(placement)))
+
+
+def _each(placement: Iterable[Placement]) -> list[str]:
+    return [placed.host for placed in placement for _ in range(placed.count)]
+
+
+def _plan_server(server: int, host: str, site: Site, endpoint: str | None) -> ServerPlan:
+    command: tuple[str, ...] = (site.python, "-m", "paracel.server")
+    environment = _python_path(site)
+    if host in site.here:
+        bind = endpoint
+    else:
+        bind = f"tcp://{_in_url(site.addresses[host])}:*"
+        command = ssh.command(host, site.directory, command, environment)
+        environment = {}
+    return ServerPlan(server, host, bind, command, environment, _log(site, f"server-{server}.log"))
+
+
+def _plan_workers(options: Options, site: Site, endpoint: str | None) -> WorkerPlan:
+    hosts = (site.hosts or (_LOCALHOST,)) if options.method == "mpi" else (_LOCALHOST,)
+    placement = spread(options.workers, hosts, options.per_host, "workers")
+    environment = _python_path(site)
+    if site.config_file is not None:
+        environment["PARACEL_CONFIG"] = site.config_file
+    program = ["-m", "paracel.launch.worker", *_memory(options), options.script, *options.arguments]
+    if site.mpiexec is None:
+        _check_alone(placement, site)
+        command: tuple[str, ...] = (site.python, *program)
+    else:
+        ranks = _ranks(placement, site, [*environment, *_job_variables(endpoint)])
+        command = mpi.command(site.mpiexec, ranks, [site.python, "-m", "mpi4py", *program])
+        environment |= mpi.environment(site.mpiexec.dialect, root=site.root)
+    return WorkerPlan(placement, command, environment, _log(site, "workers.log"))
+
+
+def _check_alone(placement: Sequence[Placement], site: Site) -> None:
+    if len(placement) > 1 or placement[0].count > 1 or placement[0].host not in site.here:
+        raise LaunchError("more than one worker, or a worker on another host, needs an MPI, and there is no mpiexec "
+                          f"beside {site.python} or on PATH; {mpi.INSTALL}")
+
+
+def _ranks(placement: tuple[Placement, ...], site: Site, names: Sequence[str]) -> mpi.Ranks:
+    if any(":" in placed.host for placed in placement):
+        raise ConfigError("an IPv6 address cannot stand in mpiexec's list of hosts; give the workers' host a name")
+    here = all(placed.host in site.here for placed in placement)
+    if here:
+        placement = (Placement(_LOCALHOST.name, sum(placed.count for placed in placement)),)
+    return mpi.Ranks(placement, here, mpi.forwarded({*site.variables, *names}))
+
+
+def _job_variables(endpoint: str | None) -> tuple[str, ...]:
+    return ("PARACEL_COORDINATOR",) if endpoint is None else ("PARACEL_COORDINATOR", "PARACEL_KEY")
+
+
+def _python_path(site: Site) -> dict[str, str]:
+    return {"PYTHONPATH": site.python_path} if site.python_path else {}
+
+
+def _memory(options: Options) -> tuple[str, ...]:
+    return () if options.memory_mb is None else ("--memory-mb", str(options.memory_mb))
+
+
+def _log(site: Site, name: str) -> str | None:
+    return None if site.log_dir is None else str(PurePath(site.log_dir, name))
+
+
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

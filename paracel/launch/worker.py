@@ -1,0 +1,67 @@
+"""What runs in a worker before its script: `python -m paracel.launch.worker [--memory-mb N] SCRIPT ARGUMENTS...`
+
+It sets the memory limit, makes output and errors readable although many workers share one terminal, and runs the
+script as `python SCRIPT` would. It takes no part in the job.
+"""
+
+import argparse
+import io
+import resource
+import runpy
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+_MEGABYTE = 1 << 20
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the script that `arguments` name; what it raises is raised."""
+    parser = argparse.ArgumentParser(prog="paracel.launch.worker", allow_abbrev=False)
+    parser.add_argument("--memory-mb", type=int)
+    parser.add_argument("script")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    given = parser.parse_args(arguments)
+    if given.memory_mb is not None:
+        limit_memory(given.memory_mb)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # mpiexec passes on what each write brings: whole lines, or pieces of several workers' lines in turn
+        sys.stdout.reconfigure(line_buffering=True)
+    script = str(Path(given.script).resolve())
+    sys.excepthook = _Excepthook(script)
+    sys.argv[:] = [given.script, *given.arguments]
+    sys.path[0] = str(Path(script).parent)
+    runpy.run_path(script, run_name="__main__")
+
+
+def limit_memory(megabytes: int) -> None:
+    """Let this process have at most this much data memory; an allocation beyond it raises MemoryError."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = megabytes * _MEGABYTE
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+class _Excepthook:
+    """Prints a traceback from the script's first frame on, in one write, so that workers' tracebacks stay apart."""
+
+    def __init__(self, script: str) -> None:
+        self._script = script
+
+    def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        sys.stdout.flush()
+        sys.stderr.write("".join(traceback.format_exception(kind, error, self._from_script(trace))))
+        sys.stderr.flush()
+
+    def _from_script(self, trace: TracebackType | None) -> TracebackType | None:
+        first = trace
+        while first is not None and first.tb_frame.f_code.co_filename != self._script:
+            first = first.tb_next
+        return first or trace
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

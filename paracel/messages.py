@@ -1,0 +1,320 @@
+"""Every message of the protocol, as a frozen value, and the tag it has on the wire. Nothing here sends.
+
+A request is numbered by its sender and handled exactly once, in order; `Probe`, `GetStatistics`, `GetView` and
+the coordinator's messages carry the number 0 and may be repeated at will.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+Keys = list[str]
+Values = list[Any]
+Clocks = dict[int, int]
+
+
+class Message:
+    """The base of all of them."""
+
+    __slots__ = ()
+
+
+# --- a worker asks a server -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Read(Message):
+    """Send the values, once the server's clock has reached `min_clock`. Answer: Found."""
+
+    keys: Keys
+    min_clock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan(Message):
+    """Send all entries, or those that a key filter chooses; of `keys_only` the keys. Answer: Entries."""
+
+    key_filter: str | None
+    keys_only: bool
+    min_clock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Top(Message):
+    """Send the `count` entries with the largest values. Answer: Entries."""
+
+    count: int
+    key_filter: str | None
+    min_clock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write(Message):
+    """Set values. Answer: Done."""
+
+    keys: Keys
+    values: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Update(Message):
+    """Apply an updater to each key, in order; `reply` asks for the new values. Answer: Updated."""
+
+    keys: Keys
+    deltas: Values
+    updater: str
+    reply: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Contains(Message):
+    """Which of the keys are there? Answer: Flags."""
+
+    keys: Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Remove(Message):
+    """Remove keys. Answer: Flags, true where the key was there."""
+
+    keys: Keys
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveChosen(Message):
+    """Remove what a key filter chooses, or everything. Answer: Done with the count."""
+
+    key_filter: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Load(Message):
+    """Register a function by its reference. Answer: Done, or Failure."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Message):
+    """Run a server function over the entries. Answer: Result."""
+
+    name: str
+    arguments: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Commit(Message):
+    """The worker has committed `clock` iterations; all its updates of them are acknowledged. Answer: Done."""
+
+    worker: int
+    clock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leave(Message):
+    """The worker has finished, or died: nobody waits for it any more. Answer: Done."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Message):
+    """What has become of my request of this number? Answer: Waiting, Lost, or the stored reply once more."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class GetStatistics(Message):
+    """Answer: Statistics. The coordinator's heartbeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget(Message):
+    """The sender is going away: drop what is kept for it. No answer."""
+
+
+# --- a server answers -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Message):
+    """It is done, to `count` entries."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Message):
+    """Values, None at the positions in `missing`, valid for this clock of the server."""
+
+    values: Values
+    missing: list[int]
+    clock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entries(Message):
+    """Keys and values (none if only keys were asked for), valid for this clock of the server."""
+
+    keys: Keys
+    values: Values
+    clock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Updated(Message):
+    """The new values if asked for (of failed keys the old ones), and the traceback texts of the failed keys."""
+
+    values: Values
+    failures: dict[str, str]
+    clock: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flags(Message):
+    """One truth value a key."""
+
+    flags: list[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Message):
+    """What a server function returned."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting(Message):
+    """The request is parked until `min_clock`; the clock is `clock`, and these workers hold it there."""
+
+    request: int
+    min_clock: int
+    clock: int
+    slowest: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost(Message):
+    """The request never came: send again from number `expected` on."""
+
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(Message):
+    """The request was refused. `kind` is a class name in `errors`."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics(Message):
+    """A server's counters since its start: requests, keys touched, what it holds and what waits."""
+
+    server: int
+    requests: int
+    operations: int
+    duplicates: int
+    malformed: int
+    keys: int
+    parked: int
+    clock: int
+    clocks: Clocks
+
+
+# --- with the coordinator ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Register(Message):
+    """A server is ready at an address. Answer: View."""
+
+    server: int
+    address: str
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Join(Message):
+    """A client asks for the membership; `worker` is -1 for one outside the quorum. Answer: View, or Failure."""
+
+    worker: int
+    host: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class GetView(Message):
+    """Answer: View."""
+
+
+@dataclass(frozen=True, slots=True)
+class View(Message):
+    """A numbered membership: the live servers' addresses, why others are gone, and the size of the quorum."""
+
+    number: int
+    servers: dict[int, str]
+    lost: dict[int, str]
+    workers: int
+    hosts: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye(Message):
+    """A client is closing. No answer."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Message):
+    """The coordinator ends a server. No answer."""
+
+
+TAGS: dict[int, type[Message]] = {
+    1: Read,
+    2: Scan,
+    3: Top,
+    4: Write,
+    5: Update,
+    6: Contains,
+    7: Remove,
+    8: RemoveChosen,
+    9: Load,
+    10: Run,
+    11: Commit,
+    12: Leave,
+    13: Probe,
+    14: GetStatistics,
+    15: Forget,
+    32: Done,
+    33: Found,
+    34: Entries,
+    35: Updated,
+    36: Flags,
+    37: Result,
+    38: Waiting,
+    39: Lost,
+    40: Failure,
+    41: Statistics,
+    64: Register,
+    65: Join,
+    66: GetView,
+    67: View,
+    68: Goodbye,
+    69: Stop,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message with its numbers: the request's own, the highest that the sender has all replies up to, the view."""
+
+    request: int
+    confirmed: int
+    view: int
+    message: Message

@@ -1,0 +1,86 @@
+"""The outcome of something asked for: not there yet, a value, or an error. No waiting here: the client waits."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+class Pending:
+    """Filled exactly once, by `resolve` or `fail`; what is registered with `then` runs at that moment."""
+
+    __slots__ = ("_callbacks", "_error", "_value", "done", "observed", "what")
+
+    def __init__(self, what: Any = None) -> None:
+        self.done = False
+        self.observed = False
+        self.what = what
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._callbacks: list[Callable[[Pending], None]] | None = None
+
+    @property
+    def error(self) -> BaseException | None:
+        """The error, if it failed."""
+        return self._error
+
+    def resolve(self, value: Any) -> None:
+        """Fill it with a value. Ignored when it is filled."""
+        if not self.done:
+            self._value = value
+            self._finish()
+
+    def fail(self, error: BaseException) -> None:
+        """Fill it with an error. Ignored when it is filled."""
+        if not self.done:
+            self._error = error
+            self._finish()
+
+    def result(self) -> Any:
+        """The value; raises the error. Only for one that is done."""
+        assert self.done
+        self.observed = True
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def then(self, callback: Callable[["Pending"], None]) -> None:
+        """Call `callback(self)` when it is done, or now if it is."""
+        if self.done:
+            callback(self)
+        elif self._callbacks is None:
+            self._callbacks = [callback]
+        else:
+            self._callbacks.append(callback)
+
+    def _finish(self) -> None:
+        self.done = True
+        callbacks, self._callbacks = self._callbacks, None
+        for callback in callbacks or ():
+            callback(self)
+
+
+def gather(parts: Sequence[Pending], combine: Callable[[list[Any]], Any]) -> Pending:
+    """Done when all parts are: with `combine` of their values in order, or with the first error among them."""
+    whole = Pending(parts)
+    left = len(parts)
+
+    def finish() -> None:
+        error = next((part.error for part in parts if part.error is not None), None)
+        if error is not None:
+            whole.fail(error)
+            return
+        try:
+            whole.resolve(combine([part.result() for part in parts]))
+        except Exception as failed:
+            whole.fail(failed)
+
+    def count(_part: Pending) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            finish()
+
+    for part in parts:
+        part.then(count)
+    if not parts:
+        finish()
+    return whole

@@ -1,0 +1,220 @@
+"""A server's brain: requests in, replies out. No sockets, no time, no files.
+
+`handle` takes one message; its replies, and those of reads that it releases, come out of `flush`, once for each
+turn of the server's loop. Nothing that a reply refers to ever changes.
+"""
+
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from paracel import messages as m
+from paracel.clock import SspClock
+from paracel.errors import CarryError, FunctionError, ParacelError
+from paracel.functions import Functions
+from paracel.inbox import READS, Inbox
+from paracel.messages import Envelope, Message
+from paracel.store import Store
+from paracel.values import check_tree
+
+
+class Asked(NamedTuple):
+    """A request and who asked it."""
+
+    sender: bytes
+    envelope: Envelope
+
+    @property
+    def key(self) -> tuple[bytes, int]:
+        """What names the request among all."""
+        return self.sender, self.envelope.request
+
+
+class Shard:
+    """All that one server holds: entries, clock, functions, and the state of its peers."""
+
+    def __init__(self, server: int, workers: int, functions: Functions) -> None:
+        self.server = server
+        self.store = Store()
+        self.clock: SspClock[Asked] = SspClock(range(workers))
+        self.functions = functions
+        self.inbox = Inbox()
+        self._parked: dict[tuple[bytes, int], int] = {}
+        self._outbox: list[tuple[bytes, Envelope]] = []
+        self._requests = self._operations = self.malformed = 0
+
+    def handle(self, sender: bytes, envelope: Envelope) -> None:
+        """Take one message of a client."""
+        if not envelope.request:
+            self._handle_unnumbered(sender, envelope.message)
+        elif self.inbox.is_repeated(sender, envelope.request):
+            self._handle_repeated(Asked(sender, envelope))
+        for ready in self.inbox.take(sender, envelope):
+            self._run(Asked(sender, ready))
+
+    def flush(self) -> list[tuple[bytes, Envelope]]:
+        """The replies of this turn, in order."""
+        out, self._outbox = self._outbox, []
+        return out
+
+    def statistics(self) -> m.Statistics:
+        """The counters as they are now."""
+        return m.Statistics(
+            server=self.server,
+            requests=self._requests,
+            operations=self._operations,
+            duplicates=self.inbox.duplicates,
+            malformed=self.malformed,
+            keys=len(self.store.entries),
+            parked=self.clock.parked,
+            clock=self.clock.value,
+            clocks=self.clock.clocks,
+        )
+
+    # --- one request ------------------------------------------------------------------------------------
+
+    def _run(self, asked: Asked) -> None:
+        message = asked.envelope.message
+        minimum = getattr(message, "min_clock", 0)
+        if minimum and not self.clock.reached(minimum):
+            self._parked[asked.key] = minimum
+            self.clock.park(minimum, asked)
+            return
+        self._requests += 1
+        self._operations += len(getattr(message, "keys", ())) or 1
+        self._answer(asked, self._reply_to(message))
+
+    def _reply_to(self, message: Message) -> Message:
+        handler = HANDLERS.get(type(message))
+        if handler is None:
+            return m.Failure("RequestError", f"a server does not take {type(message).__name__}")
+        try:
+            return handler(self, message)
+        except ParacelError as error:
+            return m.Failure(type(error).__name__, str(error))
+        except Exception:  # a user's function may raise anything
+            return m.Failure("ServerFunctionError", traceback.format_exc(limit=-8).rstrip())
+
+    def _answer(self, asked: Asked, reply: Message) -> None:
+        if self.inbox.answered(asked.sender, asked.envelope, reply):
+            self._send(asked.sender, asked.envelope.request, reply)
+
+    def _send(self, receiver: bytes, request: int, reply: Message) -> None:
+        self._outbox.append((receiver, Envelope(request, 0, 0, reply)))
+
+    def _release(self, released: list[Asked]) -> None:
+        """Answer reads that were parked."""
+        for asked in released:
+            self._parked.pop(asked.key, None)
+            self._run(asked)
+
+    def _handle_repeated(self, asked: Asked) -> None:
+        """Answer a request that has come before: from what is stored, or by reading again."""
+        stored = self.inbox.stored(asked.sender, asked.envelope.request)
+        if stored is not None:
+            self._send(asked.sender, asked.envelope.request, stored)
+        elif type(asked.envelope.message) in READS and not self.inbox.is_running(*asked.key):
+            self._run(asked)
+
+    # --- messages without a number ----------------------------------------------------------------------
+
+    def _handle_unnumbered(self, sender: bytes, message: Message) -> None:
+        if isinstance(message, m.Probe):
+            self._handle_probe(sender, message.request)
+        elif isinstance(message, m.GetStatistics):
+            self._send(sender, 0, self.statistics())
+        elif isinstance(message, m.Forget):
+            self.inbox.forget(sender)
+        elif isinstance(message, m.Leave):
+            self._release(self.clock.leave(message.worker))
+
+    def _handle_probe(self, sender: bytes, request: int) -> None:
+        minimum = self._parked.get((sender, request))
+        if minimum is not None:
+            waiting = m.Waiting(request, minimum, self.clock.value, self.clock.slowest())
+            self._send(sender, 0, waiting)
+            return
+        stored = self.inbox.stored(sender, request)
+        if stored is not None:
+            self._send(sender, request, stored)
+        elif not self.inbox.is_running(sender, request):
+            self._send(sender, 0, m.Lost(min(request, self.inbox.expected(sender))))
+
+    # --- handlers -----------------------------------------------------------------------------------------
+
+    def _filter(self, name: str | None) -> Callable[[str, Any], bool] | None:
+        return None if name is None else self.functions.filter(name)
+
+    def _read(self, message: m.Read) -> Message:
+        values, missing = self.store.read(message.keys)
+        return m.Found(values, missing, self.clock.value)
+
+    def _scan(self, message: m.Scan) -> Message:
+        keys, values = self.store.select(self._filter(message.key_filter))
+        return m.Entries(keys, [] if message.keys_only else values, self.clock.value)
+
+    def _top(self, message: m.Top) -> Message:
+        keys, values = self.store.top(message.count, self._filter(message.key_filter))
+        return m.Entries(keys, values, self.clock.value)
+
+    def _write(self, message: m.Write) -> Message:
+        self.store.write(message.keys, message.values)
+        return m.Done(len(message.keys))
+
+    def _update(self, message: m.Update) -> Message:
+        function = self.functions.get("updater", message.updater)
+        failures = self.store.update(message.keys, message.deltas, message.updater, function)
+        values = self.store.read(message.keys)[0] if message.reply else []
+        return m.Updated(values, failures, self.clock.value)
+
+    def _contains(self, message: m.Contains) -> Message:
+        return m.Flags(list(map(self.store.entries.__contains__, message.keys)))
+
+    def _remove(self, message: m.Remove) -> Message:
+        return m.Flags(self.store.remove(message.keys))
+
+    def _remove_chosen(self, message: m.RemoveChosen) -> Message:
+        chosen = self._filter(message.key_filter)
+        if chosen is None:
+            return m.Done(self.store.clear())
+        keys, _ = self.store.select(chosen)
+        return m.Done(sum(self.store.remove(keys)))
+
+    def _load(self, message: m.Load) -> Message:
+        if message.kind not in ("updater", "key_filter", "server_function"):
+            raise FunctionError(f"no kind of function {message.kind!r}")
+        self.functions.load(message.kind, message.name)  # type: ignore[arg-type]
+        return m.Done(1)
+
+    def _call(self, message: m.Run) -> Message:
+        function = self.functions.get("server_function", message.name)
+        value = function(self.store.guarded_entries(), *message.arguments)
+        try:
+            check_tree(value)
+        except CarryError as error:
+            raise CarryError(f"the result of {message.name!r} {error}") from None
+        return m.Result(value)
+
+    def _commit(self, message: m.Commit) -> Message:
+        self._release(self.clock.commit(message.worker, message.clock))
+        return m.Done(0)
+
+    def _leave(self, message: m.Leave) -> Message:
+        self._release(self.clock.leave(message.worker))
+        return m.Done(0)
+
+
+HANDLERS: dict[type[Message], Callable[[Shard, Any], Message]] = {
+    m.Read: Shard._read,
+    m.Scan: Shard._scan,
+    m.Top: Shard._top,
+    m.Write: Shard._write,
+    m.Update: Shard._update,
+    m.Contains: Shard._contains,
+    m.Remove: Shard._remove,
+    m.RemoveChosen: Shard._remove_chosen,
+    m.Load: Shard._load,
+    m.Run: Shard._call,
+    m.Commit: Shard._commit,
+    m.Leave: Shard._leave,
+}

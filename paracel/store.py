@@ -1,0 +1,174 @@
+"""The keys and values that one server holds, and updates of them. No messages here.
+
+What has been handed to a reply is never changed after. Small arrays are copied when they are handed out; large
+ones travel by reference, so they are lent: the next update makes a new array instead of writing into the old one.
+No other kind of value is ever changed in place.
+"""
+
+import heapq
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import repeat
+from operator import itemgetter
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from paracel.updaters import BUILTINS, Arithmetic, first_value
+from paracel.values import FRAME_BYTES, check_value, check_values, guarded
+
+_NUMBERS = frozenset({int, float})
+_MISSING: Any = object()
+
+
+class Store:
+    """A dict of values with bulk operations that keep the rules above."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, Any] = {}
+        self._lent: set[str] = set()
+
+    @property
+    def entries(self) -> Mapping[str, Any]:
+        """A read-only view of what is held."""
+        return MappingProxyType(self._data)
+
+    def guarded_entries(self) -> Mapping[str, Any]:
+        """What is held, as a user's function may see it."""
+        return GuardedEntries(self._data)
+
+    def read(self, keys: Sequence[str]) -> tuple[list[Any], list[int]]:
+        """The values of the keys, None where there is none, and the positions of the missing ones."""
+        values = list(map(self._data.get, keys, repeat(_MISSING)))
+        missing: list[int] = []
+        if any(value is _MISSING for value in values):
+            missing = [at for at, value in enumerate(values) if value is _MISSING]
+            for at in missing:
+                values[at] = None
+        return self._lend(keys, values), missing
+
+    def select(self, chosen: Callable[[str, Any], bool] | None) -> tuple[list[str], list[Any]]:
+        """All keys and values, or those that the filter chooses."""
+        if chosen is None:
+            keys, values = list(self._data), list(self._data.values())
+        else:
+            pairs = [(k, v) for k, v in self._data.items() if chosen(k, guarded(v))]
+            keys, values = [k for k, _ in pairs], [v for _, v in pairs]
+        return keys, self._lend(keys, values)
+
+    def top(self, count: int, chosen: Callable[[str, Any], bool] | None) -> tuple[list[str], list[Any]]:
+        """The `count` largest values, largest first, ties by key."""
+        pairs = [(k, v) for k, v in self._data.items() if chosen is None or chosen(k, guarded(v))]
+        best = largest(pairs, count)
+        keys, values = [k for k, _ in best], [v for _, v in best]
+        return keys, self._lend(keys, values)
+
+    def write(self, keys: Sequence[str], values: Sequence[Any]) -> None:
+        """Set values, whatever was there."""
+        self._data.update(zip(keys, values, strict=True))
+        if self._lent:
+            self._lent.difference_update(keys)
+
+    def update(
+        self, keys: Sequence[str], deltas: Sequence[Any], name: str, function: Callable[..., Any]
+    ) -> dict[str, str]:
+        """Apply an updater to every key, in order. A key whose updater raises stays as it is.
+
+        Returns the traceback text of each key that failed.
+        """
+        if self._update_plain(keys, deltas, function):
+            return {}
+        failures: dict[str, str] = {}
+        for key, delta in zip(keys, deltas, strict=True):
+            try:
+                self._update_one(key, delta, name, function)
+            except Exception as error:
+                failures[key] = _users_part(error)
+        return failures
+
+    def remove(self, keys: Sequence[str]) -> list[bool]:
+        """Remove keys; says of each whether it was there."""
+        self._lent.difference_update(keys)
+        return [self._data.pop(key, _MISSING) is not _MISSING for key in keys]
+
+    def clear(self) -> int:
+        """Remove everything; returns how many keys there were."""
+        count = len(self._data)
+        self._data.clear()
+        self._lent.clear()
+        return count
+
+    def _lend(self, keys: Sequence[str], values: list[Any]) -> list[Any]:
+        """The values as a reply may hold them."""
+        if np.ndarray not in set(map(type, values)):
+            return values
+        large = [k for k, v in zip(keys, values) if type(v) is np.ndarray and v.nbytes >= FRAME_BYTES]
+        self._lent.update(large)
+        return [v.copy() if type(v) is np.ndarray and v.nbytes < FRAME_BYTES else v for v in values]
+
+    def _update_plain(self, keys: Sequence[str], deltas: Sequence[Any], function: Callable[..., Any]) -> bool:
+        """The fast path: plain numbers, every key once. Returns whether it could be taken."""
+        if not isinstance(function, Arithmetic) or len(keys) < 8 or len(set(keys)) != len(keys):
+            return False
+        olds = list(map(self._data.get, keys, repeat(_MISSING)))
+        if not set(map(type, deltas)) <= _NUMBERS or not set(map(type, olds)) <= _NUMBERS:
+            return False
+        try:
+            news = list(map(function.scalar, olds, deltas))
+            check_values(keys, news)
+        except (ArithmeticError, TypeError):
+            return False
+        self._data.update(zip(keys, news))
+        return True
+
+    def _update_one(self, key: str, delta: Any, name: str, function: Callable[..., Any]) -> None:
+        value = self._data.get(key, _MISSING)
+        if value is _MISSING:
+            self._data[key] = first_value(name, delta)
+            return
+        if isinstance(function, Arithmetic):
+            new = function(value, delta, in_place=key not in self._lent)
+        elif name in BUILTINS:
+            new = function(value, delta)
+        else:
+            new = function(guarded(value), guarded(delta))
+        if new is value:
+            return
+        if type(new) not in _NUMBERS or type(new) is int:
+            check_value(key, new)
+        self._data[key] = new
+        self._lent.discard(key)
+        if type(new) is np.ndarray and name not in BUILTINS:
+            self._lent.add(key)  # the user's function may have kept it
+
+
+def largest(pairs: Sequence[tuple[str, Any]], count: int) -> list[tuple[str, Any]]:
+    """The pairs with the `count` largest values, largest first, ties by key."""
+    head = heapq.nlargest(count, map(itemgetter(1), pairs))
+    if not head:
+        return []
+    by_key = sorted(pair for pair in pairs if pair[1] >= head[-1])
+    return sorted(by_key, key=itemgetter(1), reverse=True)[:count]
+
+
+def _users_part(error: Exception) -> str:
+    """The traceback below the store's own frames."""
+    frames = error.__traceback__.tb_next if error.__traceback__ else None
+    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+
+
+class GuardedEntries(Mapping[str, Any]):
+    """The entries as a user's function may see them: arrays read-only, containers as copies."""
+
+    def __init__(self, entries: Mapping[str, Any]) -> None:
+        self._entries = entries
+
+    def __getitem__(self, key: str) -> Any:
+        return guarded(self._entries[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -1,0 +1,225 @@
+"""Messages to frames and back. The only module that knows msgpack; it never reads from a socket.
+
+A message is one msgpack header `[version, tag, request, confirmed, view, fields...]` and then the raw bytes of
+each array of at least `FRAME_BYTES`. What msgpack has no type for goes into extension types: tuples, numpy arrays
+(inline, or as the number of a frame) and numpy scalars. Nothing that is decoded can run code.
+"""
+
+import struct
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from paracel import messages
+from paracel.errors import CarryError, WireError
+from paracel.messages import TAGS, Envelope, Message
+from paracel.values import FRAME_BYTES, IMMUTABLE, MAX_DEPTH, check_tree, check_values
+
+VERSION = 1
+Frame = bytes | memoryview | np.ndarray[Any, Any]
+
+_TUPLE, _SCALAR, _INLINE, _FRAMED = 1, 2, 3, 4
+_KINDS = "biufc"
+
+
+class _Encoder:
+    """One packer that is used again and again; large arrays go to `frames`."""
+
+    def __init__(self) -> None:
+        self.frames: list[Any] = []
+        self._packer = self._new_packer()
+
+    def _new_packer(self) -> msgpack.Packer:
+        return msgpack.Packer(default=self._extend, strict_types=True, unicode_errors="surrogatepass")
+
+    def encode(self, header: list[Any]) -> list[Any]:
+        self.frames = []
+        try:
+            packed = self._packer.pack(header)
+        except Exception:
+            self._packer = self._new_packer()
+            raise
+        return [packed, *self.frames]
+
+    def _extend(self, value: Any) -> msgpack.ExtType:
+        if type(value) is tuple:
+            return msgpack.ExtType(_TUPLE, self._new_packer().pack(list(value)))
+        if type(value) is np.ndarray:
+            return self._array(value)
+        if isinstance(value, np.generic):
+            return msgpack.ExtType(_SCALAR, _shape_bytes(value) + value.tobytes())
+        raise CarryError(f"cannot be carried: type {type(value).__qualname__}")
+
+    def _array(self, array: np.ndarray[Any, Any]) -> msgpack.ExtType:
+        head = _shape_bytes(array)
+        if array.nbytes < FRAME_BYTES:
+            return msgpack.ExtType(_INLINE, head + array.tobytes())
+        self.frames.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        return msgpack.ExtType(_FRAMED, struct.pack("<I", len(self.frames)) + head)
+
+
+_ENCODER = _Encoder()
+
+
+def _shape_bytes(array: Any) -> bytes:
+    """Dtype and shape: two length bytes, the dtype's name, the sizes."""
+    name = array.dtype.str.encode()
+    return struct.pack(f"<BB{len(name)}s{array.ndim}Q", len(name), array.ndim, name, *array.shape)
+
+
+def _read_shape(data: memoryview, at: int) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """The dtype, the shape, and where they end."""
+    length, ndim = data[at], data[at + 1]
+    at += 2
+    dtype = np.dtype(bytes(data[at : at + length]).decode("ascii"))
+    if dtype.kind not in _KINDS:
+        raise WireError(f"an array of dtype {dtype}")
+    at += length
+    return dtype, struct.unpack_from(f"<{ndim}Q", data, at), at + 8 * ndim
+
+
+class _Decoder:
+    """Decodes the extension types of one message."""
+
+    def __init__(self, frames: Sequence[Any], depth: int = MAX_DEPTH) -> None:
+        self._frames = frames
+        self._depth = depth
+
+    def unpack(self, data: Any) -> Any:
+        return msgpack.unpackb(
+            data, ext_hook=self._extension, strict_map_key=False, unicode_errors="surrogatepass"
+        )
+
+    def _extension(self, code: int, data: bytes) -> Any:
+        if code == _TUPLE:
+            if self._depth == 0:
+                raise WireError(f"nested more than {MAX_DEPTH} deep")
+            return tuple(_Decoder(self._frames, self._depth - 1).unpack(data))
+        if code not in (_SCALAR, _INLINE, _FRAMED):
+            raise WireError(f"extension type {code}")
+        view = memoryview(data)
+        dtype, shape, end = _read_shape(view, 4 if code == _FRAMED else 0)
+        if code == _FRAMED:
+            frame = self._frames[struct.unpack_from("<I", view)[0]]
+            return np.frombuffer(frame, dtype).reshape(shape)
+        array = np.frombuffer(view[end:], dtype).reshape(shape)
+        return array[()] if code == _SCALAR else array.copy()
+
+
+# --- messages ---------------------------------------------------------------------------------------------
+
+_HEAD = 5
+_TAG_OF = {kind: tag for tag, kind in TAGS.items()}
+
+
+def _getter(kind: type[Message]) -> Callable[[Any], Sequence[Any]]:
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if len(names) == 1:
+        one = attrgetter(names[0])
+        return lambda message: (one(message),)
+    return attrgetter(*names) if names else lambda _message: ()
+
+
+_GETTERS = {kind: _getter(kind) for kind in TAGS.values()}
+
+
+def encode(envelope: Envelope) -> list[Any]:
+    """The frames of a message: the header, and then the arrays, by reference. Raises CarryError."""
+    message = envelope.message
+    kind = type(message)
+    head = [VERSION, _TAG_OF[kind], envelope.request, envelope.confirmed, envelope.view]
+    try:
+        return _ENCODER.encode([*head, *_GETTERS[kind](message)])
+    except (OverflowError, ValueError) as error:
+        raise CarryError(f"{kind.__name__} cannot be carried: {error}") from error
+
+
+def decode(frames: Sequence[Any]) -> Envelope:
+    """The message in the frames. Raises WireError for anything that is not one, and nothing else."""
+    try:
+        return _decode(frames)
+    except WireError:
+        raise
+    except Exception as error:  # whatever a stranger's bytes provoke in msgpack, numpy or struct
+        raise WireError(f"not a message: {type(error).__name__}: {error}"[:300]) from error
+
+
+def _decode(frames: Sequence[Any]) -> Envelope:
+    header = _Decoder(frames).unpack(frames[0])
+    if type(header) is not list or len(header) < _HEAD or any(type(n) is not int for n in header[:_HEAD]):
+        raise WireError("not a message: no header")
+    version, tag, request, confirmed, view = header[:_HEAD]
+    if version != VERSION:
+        raise WireError(f"protocol version {version}; this is version {VERSION}")
+    kind = TAGS.get(tag)
+    if kind is None:
+        raise WireError(f"no message has tag {tag}")
+    checks = _CHECKS[kind]
+    given = header[_HEAD:]
+    if len(given) != len(checks):
+        raise WireError(f"{kind.__name__} has {len(checks)} fields, not {len(given)}")
+    for (name, check), value in zip(checks, given, strict=True):
+        if not check(value):
+            raise WireError(f"{kind.__name__}.{name} is of a wrong type")
+    _check_pairs(kind, given)
+    return Envelope(request, confirmed, view, kind(*given))
+
+
+def _check_pairs(kind: type[Message], given: list[Any]) -> None:
+    """Keys and values come in pairs; a value must be one that could have been sent."""
+    if kind in (messages.Write, messages.Update) and len(given[0]) != len(given[1]):
+        raise WireError(f"{kind.__name__} of {len(given[0])} keys and {len(given[1])} values")
+
+
+def _is_values(value: Any) -> bool:
+    if type(value) is not list:
+        return False
+    if not set(map(type, value)) <= IMMUTABLE:
+        check_values([""] * len(value), value)
+    return True
+
+
+def _is_any(value: Any) -> bool:
+    check_tree(value)
+    return True
+
+
+def _is_list_of(kind: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) is list and set(map(type, value)) <= {kind}
+
+
+def _is_dict_of(key: type, item: type) -> Callable[[Any], bool]:
+    return lambda value: (
+        type(value) is dict and set(map(type, value)) <= {key} and set(map(type, value.values())) <= {item}
+    )
+
+
+def _is_one_of(*kinds: type) -> Callable[[Any], bool]:
+    allowed = frozenset(kinds)
+    return lambda value: type(value) in allowed
+
+
+def _check_for(hint: Any) -> Callable[[Any], bool]:
+    """The check of a field, from its type annotation."""
+    if hint is Any:
+        return _is_any
+    if isinstance(hint, types.UnionType):
+        return _is_one_of(*hint.__args__)
+    arguments = typing.get_args(hint)
+    if not arguments:
+        return _is_one_of(hint)
+    if typing.get_origin(hint) is dict:
+        return _is_dict_of(*arguments)
+    return _is_values if arguments[0] is Any else _is_list_of(arguments[0])
+
+
+_CHECKS = {
+    kind: [(name, _check_for(hint)) for name, hint in typing.get_type_hints(kind).items()]
+    for kind in TAGS.values()
+}
