@@ -49,6 +49,16 @@ class SspClock(Generic[Parked]):
         """Keep the item until the clock has reached `minimum`."""
         heapq.heappush(self._waiting, (minimum, next(self._order), item))
 
+    def enter(self, worker: int) -> int:
+        """The commits of a worker that is (again) here. One that had left is level with the fastest now.
+
+        A worker that is not of the job stays outside the quorum, at 0.
+        """
+        if worker in self._clocks and worker not in self._running:
+            self._clocks[worker] = max(self._clocks.values())
+            self._running.add(worker)
+        return self._clocks.get(worker, 0)
+
     def commit(self, worker: int, clock: int) -> list[Parked]:
         """Note that the worker has committed `clock` times. Returns what is released, oldest need first.
 

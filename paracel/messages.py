@@ -103,6 +103,13 @@ class Run(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Enter(Message):
+    """The worker is here. One that had left is in the quorum again, level with the fastest. Answer: Entered."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class Commit(Message):
     """The worker has committed `clock` iterations; all its updates of them are acknowledged. Answer: Done."""
 
@@ -142,6 +149,13 @@ class Done(Message):
     """It is done, to `count` entries."""
 
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entered(Message):
+    """How often the worker has committed, as far as the server's clock goes."""
+
+    clock: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,11 +284,6 @@ class Goodbye(Message):
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stop(Message):
-    """The coordinator ends a server. No answer."""
-
-
 TAGS: dict[int, type[Message]] = {
     1: Read,
     2: Scan,
@@ -291,6 +300,7 @@ TAGS: dict[int, type[Message]] = {
     13: Probe,
     14: GetStatistics,
     15: Forget,
+    16: Enter,
     32: Done,
     33: Found,
     34: Entries,
@@ -301,12 +311,12 @@ TAGS: dict[int, type[Message]] = {
     39: Lost,
     40: Failure,
     41: Statistics,
+    42: Entered,
     64: Register,
     65: Join,
     66: GetView,
     67: View,
     68: Goodbye,
-    69: Stop,
 }
 
 

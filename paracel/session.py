@@ -302,6 +302,15 @@ class Session:
 
     # --- the clock ---------------------------------------------------------------------------------------
 
+    def enter(self) -> Pending:
+        """Take part in the quorum, from the clock that the servers have for this worker."""
+        assert self.worker is not None
+
+        def start(replies: list[m.Entered]) -> None:
+            self.clock = max(reply.clock for reply in replies)
+
+        return self.ask_all(m.Enter(self.worker), start)
+
     def commit(self) -> Pending:
         """Raise the worker's clock by one, on every server. All its updates must be acknowledged."""
         self.clock += 1

@@ -195,6 +195,9 @@ class Shard:
             raise CarryError(f"the result of {message.name!r} {error}") from None
         return m.Result(value)
 
+    def _enter(self, message: m.Enter) -> Message:
+        return m.Entered(self.clock.enter(message.worker))
+
     def _commit(self, message: m.Commit) -> Message:
         self._release(self.clock.commit(message.worker, message.clock))
         return m.Done(0)
@@ -215,6 +218,7 @@ HANDLERS: dict[type[Message], Callable[[Shard, Any], Message]] = {
     m.RemoveChosen: Shard._remove_chosen,
     m.Load: Shard._load,
     m.Run: Shard._call,
+    m.Enter: Shard._enter,
     m.Commit: Shard._commit,
     m.Leave: Shard._leave,
 }

@@ -1,0 +1,211 @@
+"""The coordinator: the membership joined to sockets, on a thread of its own beside the launcher or rank 0."""
+
+import logging
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from typing import Self
+
+from paracel import wire
+from paracel.errors import LaunchError, WireError
+from paracel.membership import JobStatistics, Membership
+from paracel.messages import Envelope, Message, Statistics
+from paracel.server import ServerConfig
+from paracel.transport import Frames, Link, Listener, Signal, new_identity, new_key, wait_any
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 0.5
+_SOCKET_PATH_MAX = 90  # of 107 bytes that the kernel allows
+
+
+class Coordinator:
+    """Knows who is in the job, and tells those who ask.
+
+    `endpoint` None makes `ipc://` sockets in a private directory, for one host; `tcp://HOST:*` binds a free port on
+    an address of this host and makes the job's key. A server without a heartbeat for `heartbeat_timeout` seconds
+    is lost.
+    """
+
+    def __init__(
+        self, *, servers: int, workers: int, endpoint: str | None = None, heartbeat_timeout: float = 30.0
+    ) -> None:
+        self._membership = Membership(servers, workers, heartbeat_timeout)
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._folder = private_folder() if endpoint is None else ""
+        self.key = "" if endpoint is None else new_key()
+        self._listener = Listener(endpoint or f"ipc://{self._folder}/coordinator", self.key)
+        self.address = self._listener.address
+        self._links: dict[int, Link] = {}
+        self._signal = Signal()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="paracel-coordinator", daemon=True)
+
+    def server_config(
+        self,
+        server: int,
+        *,
+        bind: str | None = None,
+        host: str = "",
+        memory_limit_mb: int | None = None,
+        log_level: str = "WARNING",
+        paths: Sequence[str] = (),
+    ) -> str:
+        """The line for a server's standard input. `bind` None is a socket in the private directory; for
+        `tcp://0.0.0.0:*`, `host` is the name under which others reach it. `paths` go before its `sys.path`."""
+        if bind is None and not self._folder:
+            raise LaunchError("a server of a job over several hosts needs an address to bind")
+        return ServerConfig(
+            server=server,
+            workers=self._membership.workers,
+            coordinator=self.address,
+            bind=bind or f"ipc://{self._folder}/server-{server}",
+            host=host,
+            key=self.key,
+            memory_limit_mb=memory_limit_mb,
+            log_level=log_level,
+            paths=tuple(paths),
+        ).to_json()
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def wait_ready(self, timeout: float) -> None:
+        """Wait until all servers have registered; LaunchError names those that did not."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._membership.ready, timeout)
+            if self._membership.lost:
+                server, reason = next(iter(self._membership.lost.items()))
+                raise LaunchError(f"server {server} did not start: {reason}")
+            if not self._membership.ready:
+                missing = ", ".join(map(str, self._membership.missing))
+                raise LaunchError(f"not ready after {timeout:.0f} s: server {missing}")
+
+    def server_exited(self, server: int, status: int) -> None:
+        """Told by the launcher when a server's process has ended."""
+        ended = f"it was ended by signal {-status}" if status < 0 else f"it ended with exit code {status}"
+        with self._changed:
+            if not self._closing:
+                self._membership.server_exited(server, ended)
+            self._changed.notify_all()
+
+    def statistics(self) -> JobStatistics:
+        """The whole job, as of the last heartbeats."""
+        with self._lock:
+            return self._membership.statistics()
+
+    def close(self) -> None:
+        """Stop answering, and remove the private directory. May be called twice."""
+        if self._closing:
+            return
+        with self._lock:
+            self._closing = True
+        self._signal.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._listener.close()
+        self._signal.close()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    # --- the thread ---------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        try:
+            while not self._closing:
+                self._turn(max(0.0, due - time.monotonic()))
+                if time.monotonic() >= due:
+                    self._beat()
+                    due = time.monotonic() + HEARTBEAT_SECONDS
+        finally:
+            for link in self._links.values():
+                link.close()
+
+    def _turn(self, seconds: float) -> None:
+        ready = wait_any([self._listener, self._signal, *self._links.values()], seconds)
+        if self._listener in ready:
+            while (received := self._listener.receive()) is not None:
+                self._take(*received)
+        for server, link in self._links.items():
+            if link in ready:
+                self._hear(server, link)
+
+    def _take(self, sender: bytes, frames: Frames) -> None:
+        message = _decoded(frames)
+        if message is None:
+            return
+        with self._changed:
+            answers = list(self._membership.handle(sender, message, _alive))
+            self._changed.notify_all()
+        for receiver, answer in answers:
+            self._listener.send(receiver, wire.encode(Envelope(0, 0, 0, answer)))
+
+    def _hear(self, server: int, link: Link) -> None:
+        while (frames := link.receive()) is not None:
+            message = _decoded(frames)
+            if isinstance(message, Statistics):
+                with self._lock:
+                    self._membership.heard(server, message)
+
+    def _beat(self) -> None:
+        with self._lock:
+            messages = self._membership.tick(time.monotonic(), _alive)
+            addresses = self._membership.addresses
+        for server in set(self._links) - set(addresses):
+            self._links.pop(server).close()
+        for server, address in addresses.items():
+            if server not in self._links:
+                self._links[server] = Link(address, self.key, new_identity())
+            for message in messages:
+                self._links[server].send(wire.encode(Envelope(0, 0, 0, message)))
+
+
+def _decoded(frames: Frames) -> Message | None:
+    try:
+        return wire.decode(frames).message
+    except WireError as error:
+        logger.warning("the coordinator was sent what is %s", error)
+        return None
+
+
+def _alive(host: str, pid: int) -> bool:
+    """Whether a process lives. Of another host nothing is known, and its MPI watches over it."""
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def private_folder() -> str:
+    """A new directory that only this user can enter, with a path short enough for a socket."""
+    folder = tempfile.mkdtemp(prefix="paracel-")
+    if len(folder) <= _SOCKET_PATH_MAX:
+        return folder
+    os.rmdir(folder)
+    return tempfile.mkdtemp(prefix="paracel-", dir="/tmp")

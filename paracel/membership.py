@@ -1,0 +1,187 @@
+"""The coordinator's brain: who is in the job. No sockets, no time of its own, no processes.
+
+A view is numbered, and every change makes the next number. Servers register; clients join and get the view, once
+all servers are there. A server that ended, or that stayed silent for too long, is lost; a worker that died is
+taken out of the quorum.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from paracel import messages as m
+from paracel.messages import Message
+
+logger = logging.getLogger(__name__)
+
+Alive = Callable[[str, int], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatistics:
+    """A server as the coordinator last heard of it; `clocks` maps workers to their commits."""
+
+    server: int
+    address: str
+    host: str
+    pid: int
+    requests: int = 0
+    operations: int = 0
+    keys: int = 0
+    parked: int = 0
+    clock: int = 0
+    clocks: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """A worker that has joined."""
+
+    worker: int
+    host: str
+    pid: int
+    left: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatistics:
+    """The whole job at one moment."""
+
+    view: int
+    servers: tuple[ServerStatistics, ...]
+    lost: tuple[tuple[int, str], ...]
+    workers: tuple[WorkerStatus, ...]
+
+
+class Membership:
+    """The state of one job."""
+
+    def __init__(self, servers: int, workers: int, heartbeat_timeout: float) -> None:
+        self.expected = servers
+        self.workers = workers
+        self._timeout = heartbeat_timeout
+        self._number = 0
+        self._servers: dict[int, ServerStatistics] = {}
+        self._lost: dict[int, str] = {}
+        self._joined: dict[int, WorkerStatus] = {}
+        self._silence: dict[int, float] = {}
+        self._early: list[bytes] = []
+        self._ticked: float | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether all servers have registered."""
+        return len(self._servers) + len(self._lost) >= self.expected
+
+    @property
+    def missing(self) -> list[int]:
+        """The servers that have not registered."""
+        return [server for server in range(self.expected) if server not in self._servers]
+
+    @property
+    def lost(self) -> dict[int, str]:
+        """The servers that are gone, and why."""
+        return dict(self._lost)
+
+    @property
+    def addresses(self) -> dict[int, str]:
+        """The live servers."""
+        return {n: known.address for n, known in self._servers.items() if n not in self._lost}
+
+    def view(self) -> m.View:
+        """The membership as it is now."""
+        hosts = {worker: f"{status.host}, pid {status.pid}" for worker, status in self._joined.items()}
+        return m.View(self._number, self.addresses, dict(self._lost), self.workers, hosts)
+
+    def statistics(self) -> JobStatistics:
+        """What is known of everyone."""
+        servers = tuple(known for n, known in sorted(self._servers.items()) if n not in self._lost)
+        workers = tuple(status for _, status in sorted(self._joined.items()))
+        return JobStatistics(self._number, servers, tuple(sorted(self._lost.items())), workers)
+
+    def handle(self, sender: bytes, message: Message, alive: Alive) -> Iterator[tuple[bytes, Message]]:
+        """Take a message; yields the answers with their receivers."""
+        if isinstance(message, m.Register):
+            yield sender, self._register(message)
+            if self.ready:
+                early, self._early = self._early, []
+                yield from ((waiting, self.view()) for waiting in early)
+        elif isinstance(message, m.Join | m.GetView):
+            refusal = self._join(message, alive) if isinstance(message, m.Join) else None
+            if refusal:
+                yield sender, refusal
+            elif self.ready:
+                yield sender, self.view()
+            else:
+                self._early.append(sender)
+        elif isinstance(message, m.Goodbye):
+            self._part(message.worker)
+        else:
+            yield sender, m.Failure("RequestError", f"a coordinator does not take {type(message).__name__}")
+
+    def heard(self, server: int, statistics: m.Statistics) -> None:
+        """A server's answer to a heartbeat."""
+        self._silence[server] = 0.0
+        known = self._servers[server]
+        self._servers[server] = ServerStatistics(
+            server, known.address, known.host, known.pid,
+            statistics.requests, statistics.operations, statistics.keys, statistics.parked,
+            statistics.clock, tuple(sorted(statistics.clocks.items())),
+        )  # fmt: skip
+
+    def server_exited(self, server: int, reason: str) -> None:
+        """A server's process has ended."""
+        if server not in self._lost:
+            self._lost[server] = reason
+            self._number += 1
+            logger.error("server %d is gone: %s", server, reason)
+
+    def tick(self, now: float, alive: Alive) -> list[Message]:
+        """To be called about twice a second: what to send to every server.
+
+        Silence counts only while the coordinator itself was awake, so that a job that was stopped as a whole and
+        goes on is not torn down.
+        """
+        step = min(now - self._ticked, 1.0) if self._ticked is not None else 0.0
+        self._ticked = now
+        for server in self.addresses:
+            self._silence[server] = self._silence.get(server, 0.0) + step
+            if self._silence[server] > self._timeout:
+                self.server_exited(server, f"no heartbeat for {self._timeout:.0f} s")
+        return [m.GetStatistics(), *self._bury(alive)]
+
+    def _register(self, message: m.Register) -> Message:
+        known = self._servers.get(message.server)
+        if not 0 <= message.server < self.expected:
+            return m.Failure("LaunchError", f"server {message.server} is not one of {self.expected}")
+        if known and known.pid != message.pid:
+            return m.Failure("LaunchError", f"server {message.server} is registered already, pid {known.pid}")
+        self._servers[message.server] = ServerStatistics(
+            message.server, message.address, message.host, message.pid
+        )
+        self._number += 1
+        return self.view()
+
+    def _join(self, message: m.Join, alive: Alive) -> m.Failure | None:
+        if message.worker < 0:
+            return None
+        if message.worker >= self.workers:
+            return m.Failure("ConfigError", f"worker {message.worker} is not one of the job's {self.workers} workers")
+        known = self._joined.get(message.worker)
+        if known and not known.left and alive(known.host, known.pid) and known.pid != message.pid:
+            return m.Failure("ConfigError", f"worker {message.worker} is {known.host}, pid {known.pid}, already")
+        self._joined[message.worker] = WorkerStatus(message.worker, message.host, message.pid, False)
+        return None
+
+    def _part(self, worker: int) -> None:
+        known = self._joined.get(worker)
+        if known:
+            self._joined[worker] = WorkerStatus(worker, known.host, known.pid, True)
+
+    def _bury(self, alive: Alive) -> list[Message]:
+        """Take workers that died out of the quorum."""
+        dead = [s for s in self._joined.values() if not s.left and not alive(s.host, s.pid)]
+        for status in dead:
+            logger.warning("worker %d (%s, pid %d) died; nobody waits for it", status.worker, status.host, status.pid)
+            self._part(status.worker)
+        return [m.Leave(status.worker) for status in dead]

@@ -1,0 +1,175 @@
+"""The server process: a shard joined to a socket. `python -m paracel.server` reads its settings from standard input.
+
+One line of JSON comes first; after it, standard input stays open for as long as the launcher lives. When it ends,
+the server ends at once: so no server outlives its job, however the job dies.
+"""
+
+import json
+import logging
+import os
+import resource
+import socket
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, fields
+
+from paracel import wire
+from paracel.errors import CarryError, ConfigError, LaunchError, WireError
+from paracel.functions import Functions, Process
+from paracel.messages import Envelope, Failure, Register, View
+from paracel.shard import Shard
+from paracel.transport import Frames, Link, Listener
+
+logger = logging.getLogger(__name__)
+
+#: How many messages a server takes from its socket before it answers them.
+TURN = 256
+REGISTER_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """What a server is told by its launcher. `bind` and `coordinator` are ZeroMQ endpoints, `key` the job's secret."""
+
+    server: int
+    workers: int
+    coordinator: str
+    bind: str
+    host: str = ""
+    key: str = ""
+    memory_limit_mb: int | None = None
+    log_level: str = "WARNING"
+    paths: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """One line, for the server's standard input."""
+        return json.dumps(asdict(self)) + "\n"
+
+    @classmethod
+    def from_json(cls, line: str) -> "ServerConfig":
+        """The reverse; ConfigError for anything else."""
+        try:
+            values = json.loads(line)
+            unknown = set(values) - {field.name for field in fields(cls)}
+            if unknown:
+                raise ConfigError(f"a server does not know the settings {sorted(unknown)}")
+            return cls(**{**values, "paths": tuple(values.get("paths", ()))})
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"a server reads one line of JSON from standard input: {error}") from error
+
+
+class Server:
+    """Takes what waits in the socket, lets the shard decide, and answers once for each turn."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self._listener = Listener(config.bind, config.key)
+        self.shard = Shard(config.server, config.workers, Functions())
+        self._strangers: set[bytes] = set()
+
+    @property
+    def address(self) -> str:
+        """Where clients reach it. A wildcard host is replaced by the configured one."""
+        if not self._config.host:
+            return self._listener.address
+        return f"tcp://{self._config.host}:{self._listener.address.rpartition(':')[2]}"
+
+    def register(self) -> None:
+        """Tell the coordinator that this server is ready, and wait until it knows."""
+        me = Register(self._config.server, self.address, socket.gethostname(), os.getpid())
+        with Link(self._config.coordinator, self._config.key) as link:
+            link.send(wire.encode(Envelope(0, 0, 0, me)))
+            if not link.wait(REGISTER_SECONDS):
+                where = self._config.coordinator
+                raise LaunchError(f"no answer from the coordinator at {where} in {REGISTER_SECONDS:.0f} s")
+            answer = wire.decode(link.receive() or [b""]).message
+            if isinstance(answer, Failure):
+                raise LaunchError(answer.text)
+            if not isinstance(answer, View):
+                raise LaunchError(f"the coordinator answered {type(answer).__name__}")
+
+    def run(self) -> None:
+        """Serve for as long as the process lives."""
+        while True:
+            if self._listener.wait(3600.0):
+                self.turn()
+
+    def turn(self) -> None:
+        """Handle what is in the socket, then send all the replies."""
+        for _ in range(TURN):
+            received = self._listener.receive()
+            if received is None:
+                break
+            self._take(*received)
+        for receiver, reply in self.shard.flush():
+            self._listener.send(receiver, self._encode(reply))
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._listener.close(linger=1.0)
+
+    def _take(self, sender: bytes, frames: Frames) -> None:
+        try:
+            envelope = wire.decode(frames)
+        except WireError as error:
+            self.shard.malformed += 1
+            self._answer_garbage(sender, str(error))
+        else:
+            self.shard.handle(sender, envelope)
+
+    def _answer_garbage(self, sender: bytes, text: str) -> None:
+        if sender not in self._strangers:
+            logger.warning("server %d: %s sent what is %s", self._config.server, sender.hex(), text)
+        if len(self._strangers) < 1000:
+            self._strangers.add(sender)
+        self._listener.send(sender, wire.encode(Envelope(0, 0, 0, Failure("WireError", text))))
+
+    def _encode(self, reply: Envelope) -> Frames:
+        try:
+            return wire.encode(reply)
+        except CarryError as error:
+            refusal = Failure("CarryError", str(error))
+            return wire.encode(Envelope(reply.request, reply.confirmed, reply.view, refusal))
+
+
+def _end_with_standard_input() -> None:
+    """Block until standard input ends, then end the process at once."""
+    while os.read(0, 4096):
+        pass
+    os._exit(0)
+
+
+def _read_config() -> ServerConfig:
+    """Read one line without buffering beyond it."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        byte = os.read(0, 1)
+        if not byte:
+            raise ConfigError("standard input ended before a server's settings came")
+        line += byte
+    return ServerConfig.from_json(line.decode())
+
+
+def main() -> None:
+    """The process: settings, limits, then serve."""
+    Process.is_server = True
+    config = _read_config()
+    started = time.monotonic()
+    logging.basicConfig(level=config.log_level, format=f"paracel server {config.server}: %(levelname)s: %(message)s")
+    sys.path[:0] = [path for path in config.paths if path not in sys.path]
+    if config.memory_limit_mb:
+        limit = config.memory_limit_mb * 1024 * 1024
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    threading.Thread(target=_end_with_standard_input, name="standard-input", daemon=True).start()
+    server = Server(config)
+    try:
+        server.register()
+        logger.info("ready at %s after %.2f s", server.address, time.monotonic() - started)
+        server.run()
+    finally:
+        server.close()
+
+
+if __name__ == "__main__":
+    main()

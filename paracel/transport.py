@@ -1,0 +1,243 @@
+"""Sockets: the only module that knows zmq. It moves frames and knows nothing of what they say.
+
+A server listens on one ROUTER; a client has one DEALER for each server. There are no high-water marks, because a
+ROUTER drops messages at its mark without a word: what is in flight is bounded above, in bytes, by the inbox and
+the session. A frame larger than PIECE_BYTES travels ahead of its message in pieces, which the receiver puts
+together while the next ones are still being sent; that is several times faster than one large frame.
+
+Across hosts all members of a job share one CURVE key pair. CURVE never sends the public key of a server, so that
+a peer without the job's key cannot even say hello.
+"""
+
+import os
+import secrets
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import zmq
+
+from paracel.errors import LaunchError
+
+PIECE_BYTES = 1024 * 1024
+#: Messages above this size are dropped unread.
+MESSAGE_BYTES = 16 * 1024**3
+_PIECE = struct.Struct("<BIQQ")  # marker, number of the frame, its size, offset of this piece
+_MARKER = 0xC1  # the one byte that no msgpack message begins with
+
+Frames = list[Any]
+
+
+def new_key() -> str:
+    """A new secret for one job: a CURVE secret key in Z85."""
+    return zmq.curve_keypair()[1].decode()
+
+
+def new_identity() -> bytes:
+    """A name for a client that no other has."""
+    return b"c" + secrets.token_bytes(12)
+
+
+class _Assembly:
+    """Frames that come in pieces, for one sender."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[int, tuple[Any, int]] = {}
+
+    def add(self, head: bytes, piece: Any) -> None:
+        marker, number, size, offset = _PIECE.unpack(head)
+        if offset == 0 and marker == _MARKER and size <= MESSAGE_BYTES:
+            self._buffers[number] = (np.empty(size, np.uint8), 0)
+        buffer, filled = self._buffers.get(number, (None, -1))
+        chunk = np.frombuffer(piece, np.uint8)
+        if buffer is None or filled != offset or len(buffer) != size or offset + len(chunk) > size:
+            self._buffers.pop(number, None)  # a gap: the message is lost, and will be asked after
+            return
+        buffer[offset : offset + len(chunk)] = chunk
+        self._buffers[number] = (buffer, offset + len(chunk))
+
+    def complete(self, frames: Frames) -> Frames:
+        """The message with its large frames in place, as far as they came whole."""
+        buffers, self._buffers = self._buffers, {}
+        for number, (buffer, filled) in buffers.items():
+            if number < len(frames) and filled == len(buffer) and len(frames[number]) == 0:
+                frames[number] = memoryview(buffer)
+        return frames
+
+
+class _Socket:
+    """What both kinds of socket share."""
+
+    def __init__(self, kind: int, key: str) -> None:
+        self._socket: zmq.Socket[bytes] = _context().socket(kind)
+        for option in (zmq.SNDHWM, zmq.RCVHWM):
+            self._socket.setsockopt(option, 0)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.IPV6, 1)
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10000)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        if key:
+            self._socket.curve_secretkey = key.encode()
+            self._socket.curve_publickey = zmq.curve_public(key.encode())
+
+    @property
+    def raw(self) -> Any:
+        """What a poller waits for."""
+        return self._socket
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until something can be received."""
+        return bool(self._socket.poll(max(0, int(seconds * 1000))))
+
+    def close(self, linger: float = 0.0) -> None:
+        """Close; what is still being sent gets `linger` seconds in the background."""
+        self._socket.close(linger=int(linger * 1000))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def _receive_rest(self) -> Frames:
+        """The first frame as bytes, the others as views of what zmq received."""
+        receive = self._socket.recv
+        frames: Frames = [receive(zmq.NOBLOCK)]
+        while self._socket.getsockopt(zmq.RCVMORE):
+            frames.append(receive(zmq.NOBLOCK, copy=False).buffer)
+        return frames
+
+    def _send(self, to: Sequence[bytes], frames: Sequence[Any]) -> None:
+        whole = list(frames)
+        for number, frame in enumerate(whole):
+            if number and len(frame) > PIECE_BYTES:
+                self._send_pieces(to, number, memoryview(frame))
+                whole[number] = b""
+        if len(whole) == 1:
+            self._socket.send_multipart([*to, whole[0]])
+        else:
+            self._socket.send_multipart([*to, *whole], copy=False)
+
+    def _send_pieces(self, to: Sequence[bytes], number: int, frame: memoryview) -> None:
+        size = len(frame)
+        for offset in range(0, size, PIECE_BYTES):
+            head = _PIECE.pack(_MARKER, number, size, offset)
+            self._socket.send_multipart([*to, head, frame[offset : offset + PIECE_BYTES]], copy=False)
+
+
+class Listener(_Socket):
+    """A server's socket."""
+
+    def __init__(self, endpoint: str, key: str = "") -> None:
+        super().__init__(zmq.ROUTER, key)
+        if key:
+            self._socket.curve_server = True
+        self._assemblies: dict[bytes, _Assembly] = {}
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise LaunchError(f"cannot listen on {endpoint}: {error}") from error
+        self.address = self._socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()  # type: ignore[union-attr]
+
+    def receive(self) -> tuple[bytes, Frames] | None:
+        """The next whole message that is here, with its sender; None if there is none."""
+        try:
+            while True:
+                sender = self._socket.recv(zmq.NOBLOCK)
+                frames = self._receive_rest()
+                if _is_piece(frames):
+                    self._assemblies.setdefault(sender, _Assembly()).add(*frames)
+                    continue
+                assembly = self._assemblies.pop(sender, None) if self._assemblies else None
+                return sender, assembly.complete(frames) if assembly else frames
+        except zmq.Again:
+            return None
+
+    def send(self, receiver: bytes, frames: Sequence[Any]) -> None:
+        """Send to a peer; one that is gone gets nothing."""
+        self._send([receiver], frames)
+
+
+class Link(_Socket):
+    """A client's socket to one server."""
+
+    def __init__(self, address: str, key: str = "", identity: bytes = b"") -> None:
+        super().__init__(zmq.DEALER, key)
+        if identity:
+            self._socket.setsockopt(zmq.ROUTING_ID, identity)
+        if key:
+            self._socket.curve_serverkey = zmq.curve_public(key.encode())
+        self._assembly = _Assembly()
+        try:
+            self._socket.connect(address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise LaunchError(f"{address!r} is not an address to connect to: {error}") from error
+
+    def receive(self) -> Frames | None:
+        """The next whole message that is here; None if there is none."""
+        try:
+            while True:
+                frames = self._receive_rest()
+                if not _is_piece(frames):
+                    return self._assembly.complete(frames)
+                self._assembly.add(*frames)
+        except zmq.Again:
+            return None
+
+    def send(self, frames: Sequence[Any]) -> None:
+        """Send a message."""
+        self._send((), frames)
+
+
+class Signal:
+    """Wakes a thread that waits in `wait_any`."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
+
+    @property
+    def raw(self) -> int:
+        """What a poller waits for."""
+        return self._read
+
+    def set(self) -> None:
+        """Wake it, now or when it next waits; for good."""
+        os.write(self._write, b"!")
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self._read)
+        os.close(self._write)
+
+
+def wait_any(sockets: Iterable[Any], seconds: float) -> list[Any]:
+    """Wait until one of the sockets can be received from, or a signal is set; those that are ready."""
+    poller = zmq.Poller()
+    by_raw = {}
+    for socket in sockets:
+        poller.register(socket.raw, zmq.POLLIN)
+        by_raw[socket.raw] = socket
+    return [by_raw[raw] for raw, _ in poller.poll(max(0, int(seconds * 1000)))]
+
+
+def _is_piece(frames: Frames) -> bool:
+    return len(frames) == 2 and len(frames[0]) == _PIECE.size and frames[0][0] == _MARKER
+
+
+_contexts: dict[int, zmq.Context[Any]] = {}
+
+
+def _context() -> zmq.Context[Any]:
+    """One context a process; a forked child gets its own."""
+    pid = os.getpid()
+    if pid not in _contexts:
+        _contexts.clear()
+        _contexts[pid] = zmq.Context()
+        _contexts[pid].setsockopt(zmq.MAX_SOCKETS, 65536)
+    return _contexts[pid]
