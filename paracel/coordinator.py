@@ -14,7 +14,7 @@ from paracel import wire
 from paracel.errors import LaunchError, WireError
 from paracel.membership import JobStatistics, Membership
 from paracel.messages import Envelope, Message, Statistics
-from paracel.server import ServerConfig
+from paracel.settings import ServerConfig
 from paracel.transport import Frames, Link, Listener, Signal, new_identity, new_key, wait_any
 
 logger = logging.getLogger(__name__)

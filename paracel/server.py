@@ -4,7 +4,6 @@ One line of JSON comes first; after it, standard input stays open for as long as
 the server ends at once: so no server outlives its job, however the job dies.
 """
 
-import json
 import logging
 import os
 import resource
@@ -12,12 +11,12 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, fields
 
 from paracel import wire
 from paracel.errors import CarryError, ConfigError, LaunchError, WireError
 from paracel.functions import Functions, Process
 from paracel.messages import Envelope, Failure, Register, View
+from paracel.settings import ServerConfig
 from paracel.shard import Shard
 from paracel.transport import Frames, Link, Listener
 
@@ -26,37 +25,6 @@ logger = logging.getLogger(__name__)
 #: How many messages a server takes from its socket before it answers them.
 TURN = 256
 REGISTER_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class ServerConfig:
-    """What a server is told by its launcher. `bind` and `coordinator` are ZeroMQ endpoints, `key` the job's secret."""
-
-    server: int
-    workers: int
-    coordinator: str
-    bind: str
-    host: str = ""
-    key: str = ""
-    memory_limit_mb: int | None = None
-    log_level: str = "WARNING"
-    paths: tuple[str, ...] = ()
-
-    def to_json(self) -> str:
-        """One line, for the server's standard input."""
-        return json.dumps(asdict(self)) + "\n"
-
-    @classmethod
-    def from_json(cls, line: str) -> "ServerConfig":
-        """The reverse; ConfigError for anything else."""
-        try:
-            values = json.loads(line)
-            unknown = set(values) - {field.name for field in fields(cls)}
-            if unknown:
-                raise ConfigError(f"a server does not know the settings {sorted(unknown)}")
-            return cls(**{**values, "paths": tuple(values.get("paths", ()))})
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"a server reads one line of JSON from standard input: {error}") from error
 
 
 class Server:

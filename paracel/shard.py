@@ -218,6 +218,7 @@ HANDLERS: dict[type[Message], Callable[[Shard, Any], Message]] = {
     m.RemoveChosen: Shard._remove_chosen,
     m.Load: Shard._load,
     m.Run: Shard._call,
+    m.GetStatistics: lambda shard, _message: shard.statistics(),
     m.Enter: Shard._enter,
     m.Commit: Shard._commit,
     m.Leave: Shard._leave,

@@ -104,8 +104,10 @@ def spread(count: int, hosts: Sequence[Host], per_host: int | None, what: str) -
     room = {host.name: min(limit for limit in (host.slots, per_host, count) if limit is not None) for host in hosts}
     if sum(room.values()) < count:
         have = ", ".join(f"{name} {slots}" for name, slots in room.items())
-        raise ConfigError(f"{count} {what} do not fit: there is room for {sum(room.values())} ({have}); "
-                          "ask for fewer, or raise the hostfile's slots or the processes allowed per host")
+        raise ConfigError(
+            f"{count} {what} do not fit: there is room for {sum(room.values())} ({have}); "
+            "ask for fewer, or raise the hostfile's slots or the processes allowed per host"
+        )
     given = dict.fromkeys(room, 0)
     left = count
     while left:

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,18 +63,27 @@ def find_mpiexec(python: str = sys.executable) -> Mpiexec | None:
 def _dialect(path: str) -> str:
     command = [path, "--version"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=_VERSION_SECONDS,
-                                stdin=subprocess.DEVNULL, errors="replace", check=False).stdout
+        answer = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_SECONDS,
+            stdin=subprocess.DEVNULL,
+            errors="replace",
+            check=False,
+        ).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LaunchError(f"{' '.join(command)} does not work ({error}); mend this MPI, or {INSTALL}") from error
     for sign, dialect in _SIGNS.items():
         if sign in answer:
             return dialect
-    raise LaunchError(f"{' '.join(command)} names neither MPICH's Hydra nor Open MPI, but {answer[:200]!r}; "
-                      f"{INSTALL}, or put the mpiexec of one of them first on PATH")
+    raise LaunchError(
+        f"{' '.join(command)} names neither MPICH's Hydra nor Open MPI, but {answer[:200]!r}; "
+        f"{INSTALL}, or put the mpiexec of one of them first on PATH"
+    )
 
 
-def forwarded(names: Sequence[str]) -> tuple[str, ...]:
+def forwarded(names: Iterable[str]) -> tuple[str, ...]:
     """Those of the environment variables `names` that go to workers on other hosts, sorted."""
     return tuple(sorted(name for name in names if name.startswith(_FORWARDED) or name in _FORWARDED_NAMES))
 
@@ -102,8 +111,17 @@ def _mpich(ranks: Ranks) -> list[str]:
 
 def _openmpi(ranks: Ranks) -> list[str]:
     # workers wait in ZeroMQ most of the time and may outnumber the cores: neither bound to one, nor spinning in MPI
-    arguments = ["--host", _hosts(ranks.placement), "--map-by", "slot:OVERSUBSCRIBE", "--bind-to", "none",
-                 "--mca", "mpi_yield_when_idle", "1"]
+    arguments = [
+        "--host",
+        _hosts(ranks.placement),
+        "--map-by",
+        "slot:OVERSUBSCRIBE",
+        "--bind-to",
+        "none",
+        "--mca",
+        "mpi_yield_when_idle",
+        "1",
+    ]
     for name in () if ranks.here else ranks.forward:
         arguments += ["-x", name]
     return [*arguments, "-n", str(ranks.count)]

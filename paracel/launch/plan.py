@@ -140,7 +140,7 @@ def _check(options: Options) -> None:
 
 def _check_method(name: str, method: str) -> None:
     if method == "mesos":
-        raise ConfigError(f"{name} mesos: Apache Mesos was retired in 2025; use {name} mpi with a --hostfile")
+        raise ConfigError(f"{name} mesos: Apache Mesos was retired; use {name} mpi with a --hostfile")
     if method not in METHODS:
         raise ConfigError(f"{name} {method!r} is not a method; there are {' and '.join(METHODS)}")
 
@@ -190,8 +190,10 @@ def _plan_workers(options: Options, site: Site, endpoint: str | None) -> WorkerP
 
 def _check_alone(placement: Sequence[Placement], site: Site) -> None:
     if len(placement) > 1 or placement[0].count > 1 or placement[0].host not in site.here:
-        raise LaunchError("more than one worker, or a worker on another host, needs an MPI, and there is no mpiexec "
-                          f"beside {site.python} or on PATH; {mpi.INSTALL}")
+        raise LaunchError(
+            "more than one worker, or a worker on another host, needs an MPI, and there is no mpiexec "
+            f"beside {site.python} or on PATH; {mpi.INSTALL}"
+        )
 
 
 def _ranks(placement: tuple[Placement, ...], site: Site, names: Sequence[str]) -> mpi.Ranks:

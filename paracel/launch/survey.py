@@ -78,11 +78,12 @@ def _resolve(name: str) -> str:
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise LaunchError(f"host {name!r} of the hostfile is not known here: {error}; use a name that this host can "
-                          "resolve, or an address (an alias of ssh's own configuration is not enough)") from error
+        raise LaunchError(
+            f"host {name!r} of the hostfile is not known here: {error}; use a name that this host can "
+            "resolve, or an address (an alias of ssh's own configuration is not enough)"
+        ) from error
     # IPv4 where there is one: every network has it, and mpiexec takes nothing else
-    family, *_, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    return str(address[0])
+    return str(min(found, key=lambda entry: entry[0] != socket.AF_INET)[4][0])
 
 
 def _is_here(address: str) -> bool:

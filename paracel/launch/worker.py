@@ -1,7 +1,7 @@
 """What runs in a worker before its script: `python -m paracel.launch.worker [--memory-mb N] SCRIPT ARGUMENTS...`
 
-It sets the memory limit, makes output and errors readable although many workers share one terminal, and runs the
-script as `python SCRIPT` would. It takes no part in the job.
+It sets the memory limit, initialises MPI where an MPI started it, makes output and errors readable although many
+workers share one terminal, and runs the script as `python SCRIPT` would. It takes no part in the job.
 """
 
 import argparse
@@ -13,6 +13,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+
+from paracel import comm
 
 _MEGABYTE = 1 << 20
 
@@ -28,9 +30,10 @@ def main(arguments: Sequence[str]) -> None:
         limit_memory(given.memory_mb)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # mpiexec passes on what each write brings: whole lines, or pieces of several workers' lines in turn
-        sys.stdout.reconfigure(line_buffering=True)
+        sys.stdout.reconfigure(line_buffering=True, write_through=False)
     script = str(Path(given.script).resolve())
-    sys.excepthook = _Excepthook(script)
+    # mpich leaves the others waiting for a rank that ended before MPI was initialised, so that comes first
+    sys.excepthook = _Excepthook(script, comm.world())
     sys.argv[:] = [given.script, *given.arguments]
     sys.path[0] = str(Path(script).parent)
     runpy.run_path(script, run_name="__main__")
@@ -48,12 +51,13 @@ def limit_memory(megabytes: int) -> None:
 class _Excepthook:
     """Prints a traceback from the script's first frame on, in one write, so that workers' tracebacks stay apart."""
 
-    def __init__(self, script: str) -> None:
+    def __init__(self, script: str, ranks: comm.Comm) -> None:
         self._script = script
+        self._name = f"worker {ranks.rank} of {ranks.size} raised:\n" if ranks.size > 1 else ""
 
     def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         sys.stdout.flush()
-        sys.stderr.write("".join(traceback.format_exception(kind, error, self._from_script(trace))))
+        sys.stderr.write(self._name + "".join(traceback.format_exception(kind, error, self._from_script(trace))))
         sys.stderr.flush()
 
     def _from_script(self, trace: TracebackType | None) -> TracebackType | None:

@@ -1,0 +1,542 @@
+"""The client: a session joined to sockets. Blocking calls, and tasks for the asynchronous ones.
+
+A client has no thread of its own. Its sockets are served whenever it is used; calls from several threads take
+turns.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Self, TypeVar
+
+from paracel import messages as m
+from paracel import wire
+from paracel.channel import error_of
+from paracel.errors import (
+    ClientClosed,
+    ConfigError,
+    CoordinatorLost,
+    KeyNotFound,
+    ParacelError,
+    RequestError,
+    WaitTimeout,
+    WireError,
+)
+from paracel.functions import Functions, Kind, reference
+from paracel.messages import Envelope, Message
+from paracel.pending import Pending
+from paracel.session import COORDINATOR, Session
+from paracel.store import largest
+from paracel.task import Task
+from paracel.transport import Frames, Link, new_identity, wait_any
+from paracel.updaters import BUILTINS
+from paracel.values import check_key, check_keys, check_tree, check_value, check_values, copy_value
+
+logger = logging.getLogger(__name__)
+
+CLOCK_KEY = "server_clock"
+TICK_SECONDS = 1.0
+JOIN_SECONDS = 30.0
+#: An update waits for replies while this client has more bytes than this on their way to one server.
+CREDIT_BYTES = 128 * 1024 * 1024
+#: How often a run of single updates looks for replies.
+_POLL_UPDATES = 64
+_REQUIRED: Any = object()
+
+Named = str | Callable[..., Any]
+Item = TypeVar("Item")
+
+
+class Client:
+    """A connection to the servers of one job.
+
+    `worker` makes it one of the job's workers: it takes part in the quorum and may commit. `staleness` None reads
+    fresh values and never waits for others; 0 is BSP; s > 0 is SSP; `math.inf` reads what is cached while newer
+    values are fetched behind it. `timeout` bounds, in seconds, every wait for a reply; None waits for as long as
+    the server lives.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        key: str = "",
+        worker: int | None = None,
+        staleness: float | None = None,
+        timeout: float | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        check_staleness(staleness)
+        self.address = address
+        self.key = key
+        self._timeout = timeout
+        self._on_close = on_close
+        self._lock = threading.RLock()
+        self._closed = False
+        self._pid = os.getpid()
+        self._loaded: set[tuple[str, str]] = set()
+        self._updates = 0
+        self._ticked = time.monotonic()
+        self._coordinator = Link(address, key, new_identity())
+        self._links: dict[int, Link] = {}
+        try:
+            view = self._join(-1 if worker is None else worker)
+            identity = new_identity()
+            self._links = {server: Link(where, key, identity) for server, where in view.servers.items()}
+            self._session = Session(view, worker, staleness, Functions())
+            if worker is not None:
+                self._run(self._session.enter)
+        except BaseException:
+            self._close_sockets()
+            raise
+
+    # --- who and where ------------------------------------------------------------------------------------
+
+    @property
+    def worker(self) -> int | None:
+        """The worker's number, None outside the quorum."""
+        return self._session.worker
+
+    @property
+    def worker_size(self) -> int:
+        """How many workers the job has."""
+        return self._session.view.workers
+
+    @property
+    def server_size(self) -> int:
+        """How many servers the job has."""
+        return len(self._session.ring.servers)
+
+    @property
+    def clock(self) -> int:
+        """How often this worker has committed."""
+        return self._session.clock
+
+    @property
+    def staleness(self) -> float | None:
+        """How many iterations old a read may be."""
+        return self._session.staleness
+
+    @staleness.setter
+    def staleness(self, staleness: float | None) -> None:
+        check_staleness(staleness)
+        self._session.staleness = staleness
+        self._session.cache.clear()
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def read(self, key: str, default: Any = _REQUIRED) -> Any:
+        """The value of a key; `default` if there is none, else KeyNotFound.
+
+        `"server_clock"` reads the least of the servers' clocks.
+        """
+        if key == CLOCK_KEY:
+            return self._run(self._session.read_clock)
+        values, missing = self._run(lambda: self._session.read([check_key(key)]))
+        if not missing:
+            return values[0]
+        if default is _REQUIRED:
+            raise KeyNotFound([key])
+        return default
+
+    def read_multi(self, keys: Iterable[str], default: Any = _REQUIRED) -> list[Any]:
+        """The values of many keys, in their order. One request to each server, all at once."""
+        listed = check_keys(keys)
+        values, missing = self._run(lambda: self._session.read(listed))
+        if not missing:
+            return list(values)
+        if default is _REQUIRED:
+            raise KeyNotFound(dict.fromkeys(key for key in listed if key in missing))
+        return [default if key in missing else value for key, value in zip(listed, values, strict=True)]
+
+    def readall(self) -> dict[str, Any]:
+        """Every key and value."""
+        return _merged(self._scan(None))
+
+    def readall_by_server(self, key_filter: Named | None = None) -> Iterator[dict[str, Any]]:
+        """Every key and value, or those that the filter chooses: one dict for each server."""
+        for entries in self._scan(key_filter):
+            yield dict(zip(entries.keys, entries.values, strict=True))
+
+    def readall_batches(self, size: int, key_filter: Named | None = None) -> Iterator[dict[str, Any]]:
+        """The same in dicts of at most `size` keys. A key that is there all the time comes exactly once."""
+        check_count("size", size, 1)
+        for entries in self._scan(key_filter, keys_only=True):
+            for start in range(0, len(entries.keys), size):
+                keys = entries.keys[start : start + size]
+                values = self.read_multi(keys, default=_Gone)
+                yield {key: value for key, value in zip(keys, values, strict=True) if value is not _Gone}
+
+    def read_special(self, key_filter: Named) -> dict[str, Any]:
+        """The keys and values that a key filter chooses, on the servers."""
+        return _merged(self._scan(key_filter))
+
+    def read_topk(self, k: int, key_filter: Named | None = None) -> list[tuple[str, Any]]:
+        """The k largest values as (key, value), largest first, ties by key. Each server sends its own k."""
+        check_count("k", k, 0)
+        name = self._filter_name(key_filter)
+        message = m.Top(k, name, self._session.min_clock)
+        parts: list[m.Entries] = self._run(lambda: self._session.ask_all(message, list))
+        return largest([pair for part in parts for pair in zip(part.keys, part.values, strict=True)], k)
+
+    def contains(self, key: str) -> bool:
+        """Whether a key has a value."""
+        flags: list[bool] = self._run(lambda: self._session.contains([check_key(key)]))
+        return flags[0]
+
+    def _scan(self, key_filter: Named | None, keys_only: bool = False) -> list[m.Entries]:
+        message = m.Scan(self._filter_name(key_filter), keys_only, self._session.min_clock)
+        parts: list[m.Entries] = self._run(lambda: self._session.ask_all(message, list))
+        return parts
+
+    # --- changing -----------------------------------------------------------------------------------------
+
+    def write(self, key: str, value: Any) -> None:
+        """Set a value."""
+        check_value(_writable(key), value)
+        self._run(lambda: self._session.write([key], [value]))
+
+    def write_multi(self, entries: Mapping[str, Any]) -> None:
+        """Set many values. One request to each server, all at once."""
+        keys, values = _pairs(entries)
+        self._run(lambda: self._session.write(keys, values))
+
+    def update(self, key: str, delta: Any, updater: Named = "add") -> Task:
+        """Ask the server to make `updater(value, delta)` the new value; a missing key takes the delta.
+
+        Asynchronous: updates travel together, and are on the servers when the task is done, or after the next
+        read, commit or `wait_acknowledged` of this client.
+        """
+        check_value(_writable(key), delta)
+        with self._lock:
+            name = self._updater_name(updater)
+            pending = self._session.update(key, copy_value(delta), name)
+            self._updates += 1
+            if self._session.outbox or self._updates % _POLL_UPDATES == 0:
+                self._advance()
+                self._respect_credit()
+        return Task(pending, self._wait)
+
+    def update_multi(self, deltas: Mapping[str, Any], updater: Named = "add") -> Task:
+        """`update` for many keys. One request to each server, all at once."""
+        return self._update_multi(deltas, updater)
+
+    def bupdate(self, key: str, delta: Any, updater: Named = "add") -> Any:
+        """`update`, but wait for it; returns the new value."""
+        check_value(_writable(key), delta)
+        name = self._updater_name(updater)
+        return self._run(lambda: self._session.update_multi([key], [delta], name, True))[0]
+
+    def bupdate_multi(self, deltas: Mapping[str, Any], updater: Named = "add") -> dict[str, Any]:
+        """`bupdate` for many keys; returns the new values by key."""
+        keys, values = _pairs(deltas)
+        name = self._updater_name(updater)
+        return dict(zip(keys, self._run(lambda: self._session.update_multi(keys, values, name, True)), strict=True))
+
+    def remove(self, key: str) -> bool:
+        """Remove a key; says whether it was there."""
+        return self.remove_multi([key]) == 1
+
+    def remove_multi(self, keys: Iterable[str]) -> int:
+        """Remove keys; says how many were there."""
+        listed = check_keys(keys)
+        return sum(self._run(lambda: self._session.remove(listed)))
+
+    def remove_special(self, key_filter: Named) -> int:
+        """Remove what a key filter chooses; says how many."""
+        name = self._filter_name(key_filter)
+        count: int = self._run(lambda: self._session.remove_chosen(name))
+        return count
+
+    def clear(self) -> int:
+        """Remove everything; says how many keys there were."""
+        count: int = self._run(lambda: self._session.remove_chosen(None))
+        return count
+
+    def _update_multi(self, deltas: Mapping[str, Any], updater: Named) -> Task:
+        keys, values = _pairs(deltas)
+        with self._lock:
+            name = self._updater_name(updater)
+            pending = self._session.update_multi(keys, list(map(copy_value, values)), name, False)
+            self._advance()
+            self._respect_credit()
+        return Task(pending, self._wait)
+
+    # --- functions ----------------------------------------------------------------------------------------
+
+    def run(self, function: Named, *arguments: Any) -> list[Any]:
+        """Run a server function on every server over its own entries; the results by server."""
+        check_tree(list(arguments))
+        message = m.Run(self.register("server_function", function), list(arguments))
+        return [reply.value for reply in self._run(lambda: self._session.ask_all(message, list))]
+
+    def register(self, kind: Kind, function: Named) -> str:
+        """Make the servers know a function, and check it there; returns its name. FunctionError says what is wrong."""
+        name = reference(function, kind)
+        with self._lock:
+            if (kind, name) not in self._loaded and not (kind == "updater" and name in BUILTINS):
+                if callable(function):
+                    self._session.functions.add(kind, name, function)
+                else:
+                    self._session.functions.load(kind, name)
+                self._run(lambda: self._session.ask_all(m.Load(kind, name), list))
+                self._loaded.add((kind, name))
+        return name
+
+    def _updater_name(self, updater: Named) -> str:
+        return updater if updater == "add" else self.register("updater", updater)
+
+    def _filter_name(self, key_filter: Named | None) -> str | None:
+        return None if key_filter is None else self.register("key_filter", key_filter)
+
+    # --- the clock ----------------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Finish an iteration: wait until this worker's updates are acknowledged, then raise its clock everywhere.
+
+        Raises the error of an update that failed and that nobody has looked at; the clock is not raised then.
+        """
+        if self.worker is None:
+            raise ConfigError("only a worker commits; connect with worker=0, 1, ... to be one")
+        self.wait_acknowledged()
+        with self._lock:
+            self._session.commit()
+            self._advance()
+
+    def wait_acknowledged(self, timeout: float | None = None) -> None:
+        """Wait until every update of this client is on the servers. Raises the error of one that failed unseen."""
+        with self._lock:
+            self._wait(self._start(self._session.acknowledged), timeout)
+            failed = self._session.unobserved_failure()
+        if failed is not None:
+            failed.result()
+
+    def leave(self) -> None:
+        """Leave the quorum: from now on nobody waits for this worker."""
+        if self.worker is not None:
+            self.wait_acknowledged()
+            self._run(self._session.leave)
+
+    def enter(self) -> None:
+        """Be in the quorum again, level with the fastest worker."""
+        if self.worker is not None:
+            self._run(self._session.enter)
+
+    def is_cached(self, key: str) -> bool:
+        """Whether a read of the key now would be answered from the cache."""
+        cache = self._session.cache
+        return self.staleness is not None and cache.fresh(key, self._session.min_clock)
+
+    def cached(self, key: str) -> Any:
+        """The cached value, however old; KeyNotFound if there is none."""
+        if key not in self._session.cache:
+            raise KeyNotFound([key])
+        return self._session.cache.value(key)
+
+    def valid_clock(self, key: str) -> int | None:
+        """The server clock that the cached value of a key is valid for."""
+        return self._session.cache.clock_of(key)
+
+    def statistics(self) -> list[m.Statistics]:
+        """The counters of each server."""
+        return list(self._run(lambda: self._session.ask_all(m.GetStatistics(), list)))
+
+    # --- closing ------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Wait for the updates on their way, leave the quorum, and close. May be called twice."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        try:
+            self.leave() if self.worker is not None else self.wait_acknowledged()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Close without waiting for anything."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            for server in self._links:
+                self._send_to(server, Envelope(0, 0, 0, m.Forget()))
+            self._send_to(COORDINATOR, Envelope(0, 0, 0, m.Goodbye(-1 if self.worker is None else self.worker)))
+            self._close_sockets()
+        if self._on_close:
+            self._on_close()
+
+    def _close_sockets(self) -> None:
+        for link in (*self._links.values(), self._coordinator):
+            link.close(linger=1.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_exc: object) -> None:
+        if kind is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except (ParacelError, KeyboardInterrupt):  # the first error is the one to show
+            logger.debug("closing after an error", exc_info=True)
+
+    # --- sending and receiving ------------------------------------------------------------------------------
+
+    def _join(self, worker: int) -> m.View:
+        me = m.Join(worker, socket.gethostname(), os.getpid())
+        self._coordinator.send(wire.encode(Envelope(0, 0, 0, me)))
+        if not self._coordinator.wait(JOIN_SECONDS):
+            raise CoordinatorLost(f"no answer from the coordinator at {self.address} in {JOIN_SECONDS:.0f} s")
+        answer = wire.decode(self._coordinator.receive() or [b""]).message
+        if isinstance(answer, m.Failure):
+            raise error_of(answer)
+        if not isinstance(answer, m.View):
+            raise RequestError(f"{self.address} answered {type(answer).__name__}; is it a coordinator?")
+        return answer
+
+    def _run(self, start: Callable[[], Pending]) -> Any:
+        """Ask, wait, and return the outcome."""
+        with self._lock:
+            pending = self._start(start)
+            if not pending.done:
+                self._wait(pending, None)
+            return pending.result()
+
+    def _start(self, start: Callable[[], Pending]) -> Pending:
+        if self._closed:
+            raise ClientClosed("this client is closed")
+        if os.getpid() != self._pid:
+            raise ClientClosed("this client belongs to the process that was forked; connect anew in the child")
+        pending = start()
+        self._send_outbox()
+        return pending
+
+    def _wait(self, pending: Pending, timeout: float | None) -> None:
+        """Serve the sockets until the outcome is there. `timeout` 0 looks once."""
+        with self._lock:
+            if self._closed:
+                return
+            self._session.flush()
+            self._send_outbox()
+            limit = self._timeout if timeout is None else timeout
+            deadline = None if limit is None else time.monotonic() + limit
+            while not pending.done:
+                left = TICK_SECONDS if deadline is None else min(TICK_SECONDS, deadline - time.monotonic())
+                self._receive(max(0.0, left))
+                if deadline is not None and time.monotonic() >= deadline and not pending.done:
+                    if limit == 0:
+                        return
+                    raise WaitTimeout(f"no reply from {self._describe()} in {limit:g} s")
+
+    def _receive(self, seconds: float) -> None:
+        """Wait for a message and take all that is here."""
+        links = [(s, self._links[s]) for s, channel in self._session.channels.items() if channel.outstanding]
+        if len(links) == 1:
+            ready = links if links[0][1].wait(seconds) else []
+        else:
+            arrived = wait_any([link for _, link in links], seconds)
+            ready = [(server, link) for server, link in links if link in arrived]
+        for server, link in ready:
+            self._drain(server, link)
+        now = time.monotonic()
+        if now - self._ticked >= TICK_SECONDS:
+            self._ticked = now
+            self._drain(COORDINATOR, self._coordinator)
+            self._session.tick(now)
+        self._send_outbox()
+
+    def _drain(self, server: int, link: Link) -> None:
+        now = time.monotonic()
+        while (frames := link.receive()) is not None:
+            envelope = self._decoded(server, frames)
+            if envelope is not None:
+                self._session.receive(server, envelope, now)
+
+    def _decoded(self, server: int, frames: Frames) -> Envelope | None:
+        try:
+            return wire.decode(frames)
+        except WireError as error:
+            logger.warning("server %d sent what is %s", server, error)
+            return None
+
+    def _advance(self) -> None:
+        """Send what is to be sent, and take the replies that are here, without waiting."""
+        self._send_outbox()
+        for server, channel in self._session.channels.items():
+            if channel.outstanding:
+                self._drain(server, self._links[server])
+        self._send_outbox()
+
+    def _respect_credit(self) -> None:
+        """Wait while too many bytes are on their way to one server."""
+        while any(channel.bytes > CREDIT_BYTES for channel in self._session.channels.values()):
+            self._receive(TICK_SECONDS)
+
+    def _send_outbox(self) -> None:
+        outbox = self._session.outbox
+        while outbox:
+            self._send_to(*outbox.popleft())
+
+    def _send_to(self, server: int, envelope: Envelope) -> None:
+        link = self._coordinator if server == COORDINATOR else self._links.get(server)
+        if link is not None:
+            link.send(wire.encode(envelope))
+
+    def _describe(self) -> str:
+        """Who has not answered, and what was asked."""
+        waits = [
+            f"server {channel.server} ({channel.address}), asked to {_asked(next(iter(channel.outstanding.values())).message)}"
+            for channel in self._session.channels.values()
+            if channel.outstanding
+        ]
+        return "; ".join(waits) or "anyone"
+
+
+class _Gone:
+    """Stands for a key that vanished between two batches."""
+
+
+def check_staleness(staleness: object) -> None:
+    """Raise ConfigError unless it is None, a whole number from 0 on, or infinity."""
+    whole = isinstance(staleness, int) and not isinstance(staleness, bool) and staleness >= 0
+    if staleness is not None and not whole and staleness != float("inf"):
+        raise ConfigError(f"staleness={staleness!r}; allowed: None (fresh), 0 (BSP), a whole number, math.inf")
+
+
+def check_count(name: str, count: object, least: int) -> None:
+    """Raise ConfigError unless it is a whole number from `least` on."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < least:
+        raise ConfigError(f"{name}={count!r}; allowed: whole numbers from {least} on")
+
+
+def _writable(key: str) -> str:
+    if check_key(key) == CLOCK_KEY:
+        raise ConfigError(f"the key {CLOCK_KEY!r} is the servers' clock, and can only be read")
+    return key
+
+
+def _pairs(entries: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
+    if not isinstance(entries, Mapping):
+        raise ConfigError(f"expected a dict of keys to values, and was given a {type(entries).__name__}")
+    keys, values = check_keys(entries), list(entries.values())
+    if CLOCK_KEY in entries:
+        _writable(CLOCK_KEY)
+    check_values(keys, values)
+    return keys, values
+
+
+def _merged(parts: Iterable[m.Entries]) -> dict[str, Any]:
+    whole: dict[str, Any] = {}
+    for part in parts:
+        whole.update(zip(part.keys, part.values, strict=True))
+    return whole
+
+
+def _asked(message: Message) -> str:
+    keys = getattr(message, "keys", None)
+    more = f" and {len(keys) - 1} more keys" if keys and len(keys) > 1 else ""
+    return type(message).__name__.lower() + (f" {keys[0]!r}{more}" if keys else "")

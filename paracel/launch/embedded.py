@@ -1,0 +1,134 @@
+"""Servers that a script or a notebook starts for itself, and the public `connect`."""
+
+import os
+import sys
+import threading
+from typing import Any, Self
+
+from paracel.client import Client, check_count
+from paracel.coordinator import Coordinator
+from paracel.errors import ConfigError
+from paracel.functions import Process
+from paracel.launch.process import ServerProcess, server_command, stop_all
+from paracel.membership import JobStatistics
+
+START_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+
+
+class Cluster:
+    """A coordinator on a thread and servers as child processes of this one.
+
+    `endpoint` None is for one host, `tcp://HOST:*` for several (see Coordinator).
+    """
+
+    def __init__(self, servers: int = 1, workers: int = 1, *, endpoint: str | None = None, host: str = "") -> None:
+        check_count("servers", servers, 1)
+        check_count("workers", workers, 1)
+        self._coordinator = Coordinator(servers=servers, workers=workers, endpoint=endpoint)
+        self._processes: list[ServerProcess] = []
+        self._closing = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="paracel-servers", daemon=True)
+        bind = None if endpoint is None else endpoint.rpartition(":")[0] + ":*"
+        try:
+            self._coordinator.start()
+            for server in range(servers):
+                config = self._coordinator.server_config(server, bind=bind, host=host, paths=script_paths())
+                self._processes.append(ServerProcess(server, server_command(), config))
+            self._watcher.start()
+            self._coordinator.wait_ready(START_SECONDS)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def address(self) -> str:
+        """What others pass to `paracel.connect`."""
+        return self._coordinator.address
+
+    @property
+    def key(self) -> str:
+        """The job's secret, empty on one host."""
+        return self._coordinator.key
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the servers."""
+        return [process.pid for process in self._processes]
+
+    def statistics(self) -> JobStatistics:
+        """The whole job, as of the last heartbeats."""
+        return self._coordinator.statistics()
+
+    def close(self) -> None:
+        """End the servers. May be called twice."""
+        self._closing.set()
+        stop_all(self._processes)
+        if self._watcher.is_alive():
+            self._watcher.join()
+        self._coordinator.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def _watch(self) -> None:
+        """Tell the coordinator of servers that end by themselves."""
+        living = list(self._processes)
+        while living and not self._closing.wait(_POLL_SECONDS):
+            for process in list(living):
+                status = process.poll()
+                if status is not None:
+                    living.remove(process)
+                    self._coordinator.server_exited(process.server, status)
+
+
+def script_paths() -> list[str]:
+    """Where servers look for modules that the job's functions are in: beside the script, and here."""
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    beside = [os.path.dirname(os.path.abspath(main))] if main else []
+    return list(dict.fromkeys([*beside, os.getcwd()]))
+
+
+def connect(
+    address: str | None = None,
+    *,
+    servers: int | None = None,
+    worker: int | None = None,
+    workers: int = 1,
+    staleness: float | None = None,
+    key: str | None = None,
+    timeout: float | None = None,
+) -> Client:
+    """Connect to a parameter server.
+
+    With `servers=n` (or outside any job) it starts n servers as child processes, which end when the client is
+    closed; the client is then worker 0 of `workers`. Inside a job of `prun` it joins the job's servers. With an
+    `address` (`Client.address` of another client) it joins that job; `key` is the job's secret, if it has one.
+    `worker`, `staleness` and `timeout` are those of `Client`.
+    """
+    if Process.is_server:
+        raise ConfigError(
+            "connect() was called while a server imported this file; put the main part of the script under "
+            "if __name__ == '__main__':"
+        )
+    options: dict[str, Any] = {"staleness": staleness, "timeout": timeout}
+    if address is None and servers is None:
+        address = os.environ.get("PARACEL_COORDINATOR")
+        key = os.environ.get("PARACEL_KEY") if key is None else key
+    if address is not None:
+        if servers is not None:
+            raise ConfigError(f"connect({address!r}, servers={servers}): give an address, or servers to start")
+        return Client(address, key=key or "", worker=worker, **options)
+    cluster = Cluster(1 if servers is None else servers, workers)
+    try:
+        return Client(
+            cluster.address, key=cluster.key, worker=worker or 0, on_close=cluster.close, **options
+        )
+    except BaseException:
+        cluster.close()
+        raise
+
+

@@ -1,0 +1,243 @@
+"""Runs a planned job: coordinator, servers, workers, and their end. What is run where was decided in the plan.
+
+The order is coordinator, servers, and only when all of them are ready the workers; the end is the reverse,
+whatever brings it about: the workers' end, a signal, or a server that died.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from paracel.launch.process import ServerProcess, clean_environment
+
+from paracel.coordinator import Coordinator
+from paracel.errors import LaunchError
+from paracel.launch import guard
+from paracel.launch.hostfile import Placement
+from paracel.launch.plan import Plan, ServerPlan
+from paracel.launch.relay import Relay
+from paracel.monitor import Progress
+
+READY_SECONDS = 60.0
+# each within seconds, and longer than what the one below it grants
+_WORKERS_END_SECONDS = guard.GRACE_SECONDS + 3.0
+_OUTPUT_END_SECONDS = 2.0
+_SERVER_END_SECONDS = 3.0
+# between looks at the statistics: signals and ended processes are noticed at once
+_LOOK_SECONDS = 0.5
+_START_LOOK_SECONDS = 0.05
+_SSH_FAILED = 255
+_OWN_VARIABLES = ("PARACEL_COORDINATOR", "PARACEL_KEY", "PARACEL_CONFIG")
+
+
+def run(plan: Plan) -> int:
+    """Run the job to its end; its exit status (128 + n if prun itself was ended by signal n).
+
+    LaunchError if it could not be started, or a server of it died. Only for the main thread.
+    """
+    with guard.Signals() as signals:
+        job = _Job(plan, signals)
+        try:
+            return job.run()
+        except _Interrupted as interrupted:
+            job.say(f"the job is ended, as {interrupted.name} asked")
+            return 128 + interrupted.signum
+
+
+class _Interrupted(Exception):  # noqa: N818 - not an error
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+        self.name = signal.Signals(signum).name
+
+
+class _Job:
+    def __init__(self, plan: Plan, signals: guard.Signals) -> None:
+        self._plan = plan
+        self._signals = signals
+        self._progress = Progress(sys.stderr)
+        self._coordinator = Coordinator(servers=len(plan.servers), workers=plan.worker_count, endpoint=plan.endpoint)
+        self._servers: dict[int, ServerProcess] = {}
+        self._workers: subprocess.Popen[bytes] | None = None
+        self._relays: list[Relay] = []
+
+    def run(self) -> int:
+        with contextlib.ExitStack() as ends:  # the last goes first, and all are tried
+            ends.callback(self._end_servers)
+            ends.callback(self._coordinator.close)
+            ends.callback(self._end_workers)
+            self._coordinator.start()
+            self._note(f"coordinator at {self._coordinator.address}")
+            for server in self._plan.servers:
+                self._start_server(server)
+            self._wait_ready()
+            self._start_workers()
+            return self._wait_workers()
+
+    def say(self, text: str) -> None:
+        with self._progress.aside():
+            print(f"prun: {text}", file=sys.stderr, flush=True)
+
+    def _note(self, text: str) -> None:
+        if self._plan.verbose:
+            self.say(text)
+
+    # ---- starting
+
+    def _start_server(self, server: ServerPlan) -> None:
+        config = self._coordinator.server_config(
+            server.server,
+            bind=server.bind,
+            memory_limit_mb=self._plan.memory_servers_mb,
+            log_level="INFO" if self._plan.verbose else "WARNING",
+        )
+        with contextlib.ExitStack() as files:
+            log = None if server.log is None else files.enter_context(_open_log(server.log))
+            try:
+                process = ServerProcess(
+                    server.server, list(server.command), config, _environment(server.environment), log
+                )
+            except OSError as error:
+                raise LaunchError(f"server {server.server} cannot be started: {error}") from error
+        self._servers[server.server] = process
+        self._note(f"server {server.server} on {server.host} started, process {process.pid}")
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            self._check()
+            try:
+                self._coordinator.wait_ready(_START_LOOK_SECONDS)
+            except LaunchError:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                self._note(f"{len(self._servers)} servers ready")
+                return
+
+    def _start_workers(self) -> None:
+        workers = self._plan.workers
+        made = {"PARACEL_COORDINATOR": self._coordinator.address, "PARACEL_KEY": self._coordinator.key}
+        environment = _environment({**workers.environment, **{name: value for name, value in made.items() if value}})
+        command = [sys.executable, "-I", "-S", guard.__file__, _private_directory(self._coordinator.address)]
+        logs = [] if workers.log is None else [_open_log(workers.log)]
+        # a session of its own: a Ctrl-C at the terminal comes to prun alone, which ends all in order
+        self._workers = subprocess.Popen(
+            [*command, *workers.command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
+        )
+        assert self._workers.stdout is not None
+        assert self._workers.stderr is not None
+        self._relays = [
+            Relay(self._workers.stdout, [sys.stdout.buffer, *logs], self._progress),
+            Relay(self._workers.stderr, [sys.stderr.buffer, *logs], self._progress),
+        ]
+        self._note(f"{self._plan.worker_count} workers started on {_where(workers.placement)}")
+
+    # ---- running
+
+    def _wait_workers(self) -> int:
+        assert self._workers is not None
+        while (status := self._workers.poll()) is None:
+            self._signals.wait(_LOOK_SECONDS)
+            self._check()
+            self._check_silent()
+        return self._judge(status)
+
+    def _check_silent(self) -> None:
+        statistics = self._coordinator.statistics()
+        for server, reason in statistics.lost:
+            plan = self._plan.servers[server]
+            raise LaunchError(f"server {server} on {plan.host} is lost ({reason}), and the job with it; {_log(plan)}")
+        self._progress.update(statistics)
+
+    def _judge(self, status: int) -> int:
+        """The job's exit status, given that of the workers' command."""
+        lost = [worker for worker in self._coordinator.statistics().workers if not worker.left]
+        if status == 0 and lost:
+            # mpich answers 0 when a rank ends by os._exit(0), and kills the others
+            names = ", ".join(f"{worker.worker} ({worker.host}, process {worker.pid})" for worker in lost)
+            self.say(f"the job failed: it ended although these workers had not finished: {names}")
+            return 1
+        if status:
+            self.say(f"the job failed: its workers ended with status {_status(status)}")
+        return status
+
+    def _check(self) -> None:
+        if self._signals.received is not None:
+            self._note("ending the job")
+            raise _Interrupted(self._signals.received)
+        for server in self._plan.servers:
+            process = self._servers.get(server.server)
+            if process is not None and (status := process.poll()) is not None:
+                raise LaunchError(_obituary(server, process.pid, status))
+
+    # ---- ending
+
+    def _end_workers(self) -> None:
+        if self._workers is None:
+            return
+        assert self._workers.stdin is not None
+        self._workers.stdin.close()
+        try:
+            self._workers.wait(_WORKERS_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._workers.kill()
+            self._workers.wait()
+        for relay in self._relays:
+            relay.wait_ended(_OUTPUT_END_SECONDS)
+
+    def _end_servers(self) -> None:
+        for process in self._servers.values():
+            process.stop(_SERVER_END_SECONDS)
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    # prun may itself run in a worker of another job
+    kept = {name: value for name, value in clean_environment().items() if name not in _OWN_VARIABLES}
+    return {**kept, **added}
+
+
+def _open_log(path: str) -> IO[bytes]:
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return Path(path).open("wb")
+    except OSError as error:
+        raise LaunchError(f"log {path!r} cannot be written: {error}") from error
+
+
+def _private_directory(address: str) -> str:
+    return os.path.dirname(address.removeprefix("ipc://")) if address.startswith("ipc://") else ""
+
+
+def _where(placement: tuple[Placement, ...]) -> str:
+    return ", ".join(f"{placed.host} ({placed.count})" for placed in placement)
+
+
+def _obituary(server: ServerPlan, pid: int, status: int) -> str:
+    name = f"server {server.server} on {server.host} (process {pid})"
+    hint = ""
+    if status == _SSH_FAILED and server.command[0] == "ssh":
+        hint = f"; ssh could not run it there, does `ssh -o BatchMode=yes {server.host} true` work?"
+    return f"{name} ended with status {_status(status)}, and the job with it{hint}; {_log(server)}"
+
+
+def _log(server: ServerPlan) -> str:
+    return f"its log is {server.log}" if server.log else "what it said is above (--log-dir keeps it)"
+
+
+def _status(status: int) -> str:
+    number = -status if status < 0 else status - 128
+    with contextlib.suppress(ValueError):
+        if number > 0:
+            return f"{status} ({signal.Signals(number).name})"
+    return str(status)

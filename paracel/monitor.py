@@ -1,0 +1,100 @@
+"""One line of progress for the person at the terminal. It knows the job only through its statistics."""
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TextIO
+
+from paracel.membership import JobStatistics
+
+_ERASE = "\r\x1b[K"
+
+
+def commits(statistics: JobStatistics) -> Mapping[int, int]:
+    """How many iterations each worker still in the job has committed, on the server that knows of the fewest."""
+    gone = {status.worker for status in statistics.workers if status.left}
+    found: dict[int, int] = {}
+    for server in statistics.servers:
+        for worker, clock in server.clocks:
+            if worker not in gone:
+                found[worker] = min(clock, found.get(worker, clock))
+    return found
+
+
+def operations(statistics: JobStatistics) -> int:
+    """How many operations the servers have done in all."""
+    return sum(server.operations for server in statistics.servers)
+
+
+def format_progress(statistics: JobStatistics, seconds: float, rate: float) -> str:
+    """The progress of a job that has run for `seconds`, and does `rate` operations per second."""
+    parts = [f"{seconds:.0f} s"]
+    clocks = commits(statistics)
+    if any(clocks.values()):
+        slowest = min(clocks, key=lambda worker: (clocks[worker], worker))
+        ahead = max(clocks.values()) - clocks[slowest]
+        parts.append(f"{clocks[slowest]:,} iterations committed")
+        if ahead:
+            parts.append(f"slowest is worker {slowest}{_host(statistics, slowest)}, {ahead:,} behind the fastest")
+    elif statistics.workers:
+        running = sum(not status.left for status in statistics.workers)
+        parts.append(f"{running} of {len(statistics.workers)} workers running")
+    parts.append(f"{rate:,.0f} operations/s")
+    return " | ".join(parts)
+
+
+def _host(statistics: JobStatistics, worker: int) -> str:
+    hosts = {status.worker: status.host for status in statistics.workers}
+    return f" on {hosts[worker]}" if worker in hosts and len(set(hosts.values())) > 1 else ""
+
+
+class Progress:
+    """The progress line at the bottom of `stream`, if that is a terminal; else nothing is ever written.
+
+    `update` draws it, `aside` takes it away while something else is written; from any thread.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self.active = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._stream = stream
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._drawn = False
+        self._within_line = False
+        self._started = self._last = clock()
+        self._operations = 0
+
+    def update(self, statistics: JobStatistics) -> None:
+        """Draw the line anew; its rate is that since the last call. Never waits for a slow terminal's other users."""
+        if not self.active or not self._lock.acquire(blocking=False):
+            return
+        try:
+            now, done = self._clock(), operations(statistics)
+            rate = (done - self._operations) / max(now - self._last, 1e-9)
+            self._last, self._operations = now, done
+            if not self._within_line:
+                line = format_progress(statistics, now - self._started, rate)
+                self._write(_ERASE + line[: shutil.get_terminal_size().columns - 1])
+                self._drawn = True
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def aside(self, *, ends_line: bool = True) -> Iterator[None]:
+        """Keep the line off the terminal for a while, and until a line is ended if this does not end one."""
+        with self._lock:
+            if self._drawn:
+                self._write(_ERASE)
+                self._drawn = False
+            yield
+            self._within_line = not ends_line
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            self.active = False  # the terminal is gone; the job is not
