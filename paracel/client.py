@@ -76,6 +76,7 @@ class Client:
         self._on_close = on_close
         self._lock = threading.RLock()
         self._closed = False
+        self._in_quorum = False
         self._pid = os.getpid()
         self._loaded: set[tuple[str, str]] = set()
         self._updates = 0
@@ -87,8 +88,7 @@ class Client:
             identity = new_identity()
             self._links = {server: Link(where, key, identity) for server, where in view.servers.items()}
             self._session = Session(view, worker, staleness, Functions())
-            if worker is not None:
-                self._run(self._session.enter)
+            self.enter()
         except BaseException:
             self._close_sockets()
             raise
@@ -109,6 +109,16 @@ class Client:
     def server_size(self) -> int:
         """How many servers the job has."""
         return len(self._session.ring.servers)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed
+
+    @property
+    def in_quorum(self) -> bool:
+        """Whether others wait for this worker's commits."""
+        return self._in_quorum
 
     @property
     def clock(self) -> int:
@@ -316,14 +326,16 @@ class Client:
 
     def leave(self) -> None:
         """Leave the quorum: from now on nobody waits for this worker."""
-        if self.worker is not None:
-            self.wait_acknowledged()
+        self.wait_acknowledged()
+        if self._in_quorum:
             self._run(self._session.leave)
+            self._in_quorum = False
 
     def enter(self) -> None:
         """Be in the quorum again, level with the fastest worker."""
         if self.worker is not None:
             self._run(self._session.enter)
+            self._in_quorum = True
 
     def is_cached(self, key: str) -> bool:
         """Whether a read of the key now would be answered from the cache."""
@@ -351,7 +363,7 @@ class Client:
         if self._closed or os.getpid() != self._pid:
             return
         try:
-            self.leave() if self.worker is not None else self.wait_acknowledged()
+            self.leave()
         finally:
             self._end()
 

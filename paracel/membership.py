@@ -7,7 +7,7 @@ taken out of the quorum.
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paracel import messages as m
 from paracel.messages import Message
@@ -35,12 +35,13 @@ class ServerStatistics:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """A worker that has joined."""
+    """A worker that has joined. One that `died` is counted as having left, but did not say goodbye."""
 
     worker: int
     host: str
     pid: int
-    left: bool
+    left: bool = False
+    died: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,18 +171,18 @@ class Membership:
         known = self._joined.get(message.worker)
         if known and not known.left and alive(known.host, known.pid) and known.pid != message.pid:
             return m.Failure("ConfigError", f"worker {message.worker} is {known.host}, pid {known.pid}, already")
-        self._joined[message.worker] = WorkerStatus(message.worker, message.host, message.pid, False)
+        self._joined[message.worker] = WorkerStatus(message.worker, message.host, message.pid)
         return None
 
-    def _part(self, worker: int) -> None:
+    def _part(self, worker: int, *, died: bool = False) -> None:
         known = self._joined.get(worker)
         if known:
-            self._joined[worker] = WorkerStatus(worker, known.host, known.pid, True)
+            self._joined[worker] = replace(known, left=True, died=died)
 
     def _bury(self, alive: Alive) -> list[Message]:
         """Take workers that died out of the quorum."""
         dead = [s for s in self._joined.values() if not s.left and not alive(s.host, s.pid)]
         for status in dead:
             logger.warning("worker %d (%s, pid %d) died; nobody waits for it", status.worker, status.host, status.pid)
-            self._part(status.worker)
+            self._part(status.worker, died=True)
         return [m.Leave(status.worker) for status in dead]

@@ -36,7 +36,7 @@ def format_progress(statistics: JobStatistics, seconds: float, rate: float) -> s
     if any(clocks.values()):
         slowest = min(clocks, key=lambda worker: (clocks[worker], worker))
         ahead = max(clocks.values()) - clocks[slowest]
-        parts.append(f"{clocks[slowest]:,} iterations committed")
+        parts.append(f"iterations committed: {clocks[slowest]:,}")
         if ahead:
             parts.append(f"slowest is worker {slowest}{_host(statistics, slowest)}, {ahead:,} behind the fastest")
     elif statistics.workers:

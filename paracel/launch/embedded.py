@@ -60,6 +60,11 @@ class Cluster:
         """The whole job, as of the last heartbeats."""
         return self._coordinator.statistics()
 
+    def wait_departed(self) -> None:
+        """Wait until every worker that joined has left, or died."""
+        while not all(worker.left for worker in self.statistics().workers):
+            self._closing.wait(_POLL_SECONDS / 10)
+
     def close(self) -> None:
         """End the servers. May be called twice."""
         self._closing.set()
@@ -124,11 +129,7 @@ def connect(
         return Client(address, key=key or "", worker=worker, **options)
     cluster = Cluster(1 if servers is None else servers, workers)
     try:
-        return Client(
-            cluster.address, key=cluster.key, worker=worker or 0, on_close=cluster.close, **options
-        )
+        return Client(cluster.address, key=cluster.key, worker=worker or 0, on_close=cluster.close, **options)
     except BaseException:
         cluster.close()
         raise
-
-

@@ -88,11 +88,15 @@ class WorkerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole job. `endpoint` is None for sockets in a private directory; across TCP all is encrypted."""
+    """A whole job. `endpoint` is None for sockets in a private directory; across TCP all is encrypted.
+
+    `paths` are the directories where the servers look for the modules of the job's functions.
+    """
 
     endpoint: str | None
     servers: tuple[ServerPlan, ...]
     workers: WorkerPlan
+    paths: tuple[str, ...]
     memory_servers_mb: int | None
     verbose: bool
 
@@ -114,9 +118,15 @@ def make_plan(options: Options, site: Site) -> Plan:
         endpoint=endpoint,
         servers=_plan_servers(options, site, endpoint),
         workers=_plan_workers(options, site, endpoint),
+        paths=_paths(options.script, site.directory),
         memory_servers_mb=options.memory_servers_mb,
         verbose=options.verbose,
     )
+
+
+def _paths(script: str, directory: str) -> tuple[str, ...]:
+    beside = str(PurePath(directory, script).parent)
+    return tuple(dict.fromkeys([beside, directory]))
 
 
 def _check(options: Options) -> None:

@@ -10,30 +10,30 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
-
-from paracel.launch.process import ServerProcess, clean_environment
 
 from paracel.coordinator import Coordinator
 from paracel.errors import LaunchError
 from paracel.launch import guard
 from paracel.launch.hostfile import Placement
 from paracel.launch.plan import Plan, ServerPlan
+from paracel.launch.process import ServerProcess, clean_environment, stop_all
 from paracel.launch.relay import Relay
+from paracel.membership import WorkerStatus
 from paracel.monitor import Progress
 
 READY_SECONDS = 60.0
 # each within seconds, and longer than what the one below it grants
 _WORKERS_END_SECONDS = guard.GRACE_SECONDS + 3.0
 _OUTPUT_END_SECONDS = 2.0
-_SERVER_END_SECONDS = 3.0
+_SERVERS_END_SECONDS = 3.0
 # between looks at the statistics: signals and ended processes are noticed at once
 _LOOK_SECONDS = 0.5
-_START_LOOK_SECONDS = 0.05
+_SHORT_LOOK_SECONDS = 0.05
+_GOODBYE_SECONDS = 1.0
 _SSH_FAILED = 255
-_OWN_VARIABLES = ("PARACEL_COORDINATOR", "PARACEL_KEY", "PARACEL_CONFIG")
+_OTHER_JOBS = ("PARACEL_", "PMI_", "PMIX_", "OMPI_COMM_WORLD_", "PRTE_", "HYDI_", "MPI_LOCAL")
 
 
 def run(plan: Plan) -> int:
@@ -95,13 +95,12 @@ class _Job:
             bind=server.bind,
             memory_limit_mb=self._plan.memory_servers_mb,
             log_level="INFO" if self._plan.verbose else "WARNING",
+            paths=self._plan.paths,
         )
         with contextlib.ExitStack() as files:
             log = None if server.log is None else files.enter_context(_open_log(server.log))
             try:
-                process = ServerProcess(
-                    server.server, list(server.command), config, _environment(server.environment), log
-                )
+                process = ServerProcess(server.server, list(server.command), config, _server_environment(server), log)
             except OSError as error:
                 raise LaunchError(f"server {server.server} cannot be started: {error}") from error
         self._servers[server.server] = process
@@ -112,7 +111,7 @@ class _Job:
         while True:
             self._check()
             try:
-                self._coordinator.wait_ready(_START_LOOK_SECONDS)
+                self._coordinator.wait_ready(_SHORT_LOOK_SECONDS)
             except LaunchError:
                 if time.monotonic() > deadline:
                     raise
@@ -123,7 +122,7 @@ class _Job:
     def _start_workers(self) -> None:
         workers = self._plan.workers
         made = {"PARACEL_COORDINATOR": self._coordinator.address, "PARACEL_KEY": self._coordinator.key}
-        environment = _environment({**workers.environment, **{name: value for name, value in made.items() if value}})
+        made = {name: value for name, value in made.items() if value}
         command = [sys.executable, "-I", "-S", guard.__file__, _private_directory(self._coordinator.address)]
         logs = [] if workers.log is None else [_open_log(workers.log)]
         # a session of its own: a Ctrl-C at the terminal comes to prun alone, which ends all in order
@@ -132,7 +131,7 @@ class _Job:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment,
+            env={**_worker_environment(), **workers.environment, **made},
             start_new_session=True,
         )
         assert self._workers.stdout is not None
@@ -162,8 +161,7 @@ class _Job:
 
     def _judge(self, status: int) -> int:
         """The job's exit status, given that of the workers' command."""
-        lost = [worker for worker in self._coordinator.statistics().workers if not worker.left]
-        if status == 0 and lost:
+        if status == 0 and (lost := self._wait_left()):
             # mpich answers 0 when a rank ends by os._exit(0), and kills the others
             names = ", ".join(f"{worker.worker} ({worker.host}, process {worker.pid})" for worker in lost)
             self.say(f"the job failed: it ended although these workers had not finished: {names}")
@@ -171,6 +169,16 @@ class _Job:
         if status:
             self.say(f"the job failed: its workers ended with status {_status(status)}")
         return status
+
+    def _wait_left(self) -> list[WorkerStatus]:
+        """The workers that have not said goodbye, even after a moment for what is still on its way."""
+        deadline = time.monotonic() + _GOODBYE_SECONDS
+        while True:
+            workers = self._coordinator.statistics().workers
+            lost = [worker for worker in workers if worker.died or not worker.left]
+            if not lost or time.monotonic() > deadline:
+                return lost
+            self._signals.wait(_SHORT_LOOK_SECONDS)
 
     def _check(self) -> None:
         if self._signals.received is not None:
@@ -197,14 +205,16 @@ class _Job:
             relay.wait_ended(_OUTPUT_END_SECONDS)
 
     def _end_servers(self) -> None:
-        for process in self._servers.values():
-            process.stop(_SERVER_END_SECONDS)
+        stop_all(list(self._servers.values()), _SERVERS_END_SECONDS)
 
 
-def _environment(added: Mapping[str, str]) -> dict[str, str]:
-    # prun may itself run in a worker of another job
-    kept = {name: value for name, value in clean_environment().items() if name not in _OWN_VARIABLES}
-    return {**kept, **added}
+def _server_environment(server: ServerPlan) -> dict[str, str]:
+    return {**clean_environment(), **server.environment}
+
+
+def _worker_environment() -> dict[str, str]:
+    """The user's environment, less what would tie the workers to another job that prun itself is a worker of."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OTHER_JOBS)}
 
 
 def _open_log(path: str) -> IO[bytes]:

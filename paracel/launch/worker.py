@@ -1,11 +1,14 @@
 """What runs in a worker before its script: `python -m paracel.launch.worker [--memory-mb N] SCRIPT ARGUMENTS...`
 
 It sets the memory limit, initialises MPI where an MPI started it, makes output and errors readable although many
-workers share one terminal, and runs the script as `python SCRIPT` would. It takes no part in the job.
+workers share one terminal, runs the script as `python SCRIPT` would, and tells the coordinator if the script came
+to its end: prun takes a worker that vanished without that for a failure, whatever status MPI gives it.
 """
 
 import argparse
+import contextlib
 import io
+import os
 import resource
 import runpy
 import sys
@@ -14,9 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from paracel import comm
+from paracel import comm, wire
+from paracel.messages import Envelope, Goodbye
+from paracel.transport import Link
 
 _MEGABYTE = 1 << 20
+_GOODBYE_SECONDS = 1.0
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -33,10 +39,24 @@ def main(arguments: Sequence[str]) -> None:
         sys.stdout.reconfigure(line_buffering=True, write_through=False)
     script = str(Path(given.script).resolve())
     # mpich leaves the others waiting for a rank that ended before MPI was initialised, so that comes first
-    sys.excepthook = _Excepthook(script, comm.world())
+    ranks = comm.world()
+    sys.excepthook = _Excepthook(script, ranks)
     sys.argv[:] = [given.script, *given.arguments]
     sys.path[0] = str(Path(script).parent)
-    runpy.run_path(script, run_name="__main__")
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as end:
+        if not end.code:
+            say_goodbye(ranks.rank)
+        raise
+    say_goodbye(ranks.rank)
+
+
+def say_goodbye(worker: int) -> None:
+    """Tell the coordinator of this job that `worker` has ended as it should. Nothing is heard back."""
+    with contextlib.closing(Link(os.environ["PARACEL_COORDINATOR"], os.environ.get("PARACEL_KEY", ""))) as link:
+        link.send(wire.encode(Envelope(0, 0, 0, Goodbye(worker))))
+        link.close(linger=_GOODBYE_SECONDS)
 
 
 def limit_memory(megabytes: int) -> None:

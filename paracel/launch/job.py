@@ -1,0 +1,88 @@
+"""The job that this process is a worker of: joined once, shared by all that runs in the process.
+
+Under `prun` the servers are there. Otherwise, alone or under `mpiexec`, rank 0 starts servers for the ranks, and
+ends them when all ranks have left.
+"""
+
+import atexit
+import contextlib
+import logging
+import os
+import socket
+from dataclasses import dataclass
+
+from paracel.client import Client
+from paracel.comm import Comm, install_abort_hook, world
+from paracel.errors import LaunchError, ParacelError
+from paracel.launch.embedded import Cluster
+from paracel.launch.network import address_towards
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Job:
+    """The ranks, this rank's client, and on rank 0 the servers that it started."""
+
+    comm: Comm
+    client: Client
+    cluster: Cluster | None = None
+
+    def close(self) -> None:
+        """Leave the job; on rank 0, wait until all have left and end the servers."""
+        with contextlib.suppress(ParacelError):  # whatever matters was raised before the end of the program
+            self.client.close()
+        if self.cluster is not None:
+            self.cluster.wait_departed()
+            self.cluster.close()
+
+
+_job: Job | None = None
+
+
+def join(servers: int) -> Job:
+    """This process's job; joined, or started with `servers` servers, at the first call."""
+    global _job  # noqa: PLW0603 - a process is a worker of one job
+    if _job is None or _job.client.closed:
+        _job = _join(servers)
+        atexit.register(_job.close)
+    return _job
+
+
+def _join(servers: int) -> Job:
+    comm = world()
+    install_abort_hook(comm)
+    address = os.environ.get("PARACEL_COORDINATOR")
+    if address:
+        return Job(comm, Client(address, key=os.environ.get("PARACEL_KEY", ""), worker=comm.rank))
+    cluster, address, key = _start(comm, servers)
+    try:
+        return Job(comm, Client(address, key=key, worker=comm.rank), cluster)
+    except BaseException:
+        if cluster is not None:
+            cluster.close()
+        raise
+
+
+def _start(comm: Comm, servers: int) -> tuple[Cluster | None, str, str]:
+    """Start servers on rank 0; every rank learns their address, or the error."""
+    hosts = comm.allgather_json(socket.gethostname())
+    if comm.rank:
+        told = comm.bcast_json(None)
+        if "error" in told:
+            raise LaunchError(f"rank 0 could not start the servers: {told['error']}")
+        return None, told["address"], told["key"]
+    try:
+        cluster = _cluster(servers, comm.size, sorted(set(hosts) - {hosts[0]}))
+    except BaseException as error:
+        comm.bcast_json({"error": str(error)})
+        raise
+    comm.bcast_json({"address": cluster.address, "key": cluster.key})
+    return cluster, cluster.address, cluster.key
+
+
+def _cluster(servers: int, workers: int, other_hosts: list[str]) -> Cluster:
+    if not other_hosts:
+        return Cluster(servers, workers)
+    mine = address_towards(other_hosts[0])
+    return Cluster(servers, workers, endpoint=f"tcp://{mine}:*", host=mine)

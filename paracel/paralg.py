@@ -1,0 +1,283 @@
+"""The base class of programs: subclass `paralg`, write `solve()`. Paracel's names, over a client and a communicator.
+
+Each worker makes the object and calls `solve()`. Nothing here talks to a socket or to MPI itself.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+from paracel import loaders, output
+from paracel.client import Client, Named, check_count
+from paracel.functions import Kind
+from paracel.launch import job
+from paracel.loaders import Source
+from paracel.task import Task
+
+_REQUIRED: Any = object()
+
+
+class paralg:  # noqa: N801 - Paracel's name
+    """A worker of a parallel algorithm.
+
+    `output` is the directory of the dump methods, `rounds` is kept for `solve()`, `staleness` bounds how many
+    iterations old a read may be: None reads fresh and waits for nobody, 0 is BSP, s is SSP, `math.inf` eventual.
+    Outside of `prun`, `servers` servers are started for the ranks of this script.
+
+    The worker leaves the quorum at the end of `solve()`: then nobody waits for it any more.
+    """
+
+    def __init__(
+        self, output: str = "", rounds: int = 1, staleness: float | None = None, *, servers: int = 1
+    ) -> None:
+        check_count("rounds", rounds, 0)
+        check_count("servers", servers, 1)
+        self._job = job.join(servers)
+        self._client.staleness = staleness
+        if not self._client.in_quorum:
+            self._client.enter()
+        self.output = output
+        self.rounds = rounds
+        self._total_iters: int | None = None
+        self._solving = 0
+        self._named: dict[str, Named] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "solve" in cls.__dict__:
+            cls.solve = _leaving(cls.__dict__["solve"])  # type: ignore[method-assign]
+
+    def solve(self) -> Any:
+        """The program of one worker; to be written."""
+        raise TypeError(f"{type(self).__name__} has no solve(): write it in your subclass of paralg")
+
+    # --- who and where ------------------------------------------------------------------------------------
+
+    @property
+    def _client(self) -> Client:
+        return self._job.client
+
+    @property
+    def worker_id(self) -> int:
+        """This worker's number, from 0."""
+        return self._job.comm.rank
+
+    @property
+    def worker_size(self) -> int:
+        """How many workers there are."""
+        return self._job.comm.size
+
+    @property
+    def server_size(self) -> int:
+        """How many servers there are."""
+        return self._client.server_size
+
+    @property
+    def comm(self) -> Any:
+        """The workers' mpi4py communicator; without MPI, a stand-in for one rank."""
+        return self._job.comm.mpi
+
+    @property
+    def clock(self) -> int:
+        """How often this worker has committed."""
+        return self._client.clock
+
+    @property
+    def staleness(self) -> float | None:
+        """How many iterations old a read may be."""
+        return self._client.staleness
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def paracel_read(self, key: str, default: Any = _REQUIRED) -> Any:
+        """The value of a key; `default` if there is none, else KeyNotFound."""
+        return self._client.read(key) if default is _REQUIRED else self._client.read(key, default)
+
+    def paracel_read_multi(self, keys: Iterable[str], default: Any = _REQUIRED) -> list[Any]:
+        """The values of many keys, in their order."""
+        return self._client.read_multi(keys) if default is _REQUIRED else self._client.read_multi(keys, default)
+
+    def paracel_readall(self) -> dict[str, Any]:
+        """Every key and value."""
+        return self._client.readall()
+
+    def paracel_readall_handle(self, handle: Callable[[dict[str, Any]], object]) -> None:
+        """Call `handle` with a dict of every key and value, once for each server."""
+        for entries in self._client.readall_by_server():
+            handle(entries)
+
+    def paracel_read_special(self, key_filter: Named | None = None) -> dict[str, Any]:
+        """The keys and values that a key filter (or the registered one) chooses, on the servers."""
+        return self._client.read_special(self._function("read_special", key_filter))
+
+    def paracel_read_special_handle(
+        self, key_filter: Named | None, handle: Callable[[dict[str, Any]], object]
+    ) -> None:
+        """Call `handle` with a dict of what the filter chooses, once for each server."""
+        for entries in self._client.readall_by_server(self._function("read_special", key_filter)):
+            handle(entries)
+
+    def paracel_read_topk(self, k: int) -> list[tuple[str, Any]]:
+        """The k largest values as (key, value), largest first, ties by key."""
+        return self._client.read_topk(k)
+
+    def paracel_read_topk_with_key_filter(self, k: int, key_filter: Named) -> list[tuple[str, Any]]:
+        """The same among the keys that a filter chooses."""
+        return self._client.read_topk(k, key_filter)
+
+    def paracel_contains(self, key: str) -> bool:
+        """Whether a key has a value."""
+        return self._client.contains(key)
+
+    def is_cached(self, key: str) -> bool:
+        """Whether a read of the key now would be answered from this worker's cache."""
+        return self._client.is_cached(key)
+
+    def get_cache(self, key: str) -> Any:
+        """The cached value, however old; KeyNotFound if there is none."""
+        return self._client.cached(key)
+
+    # --- changing -----------------------------------------------------------------------------------------
+
+    def paracel_write(self, key: str, value: Any) -> None:
+        """Set a value."""
+        self._client.write(key, value)
+
+    def paracel_write_multi(self, entries: Mapping[str, Any]) -> None:
+        """Set many values."""
+        self._client.write_multi(entries)
+
+    def paracel_update(self, key: str, delta: Any, updater: Named | None = None) -> Task:
+        """Make `updater(value, delta)` the new value, asynchronously; a missing key takes the delta."""
+        return self._client.update(key, delta, self._updater("update", updater))
+
+    def paracel_update_multi(self, deltas: Mapping[str, Any], updater: Named | None = None) -> Task:
+        """`paracel_update` for many keys: one request to each server."""
+        return self._client.update_multi(deltas, self._updater("update", updater))
+
+    def paracel_bupdate(self, key: str, delta: Any, updater: Named | None = None) -> Any:
+        """`paracel_update`, but wait for it; returns the new value."""
+        return self._client.bupdate(key, delta, self._updater("bupdate", updater))
+
+    def paracel_bupdate_multi(self, deltas: Mapping[str, Any], updater: Named | None = None) -> dict[str, Any]:
+        """`paracel_bupdate` for many keys; returns the new values by key."""
+        return self._client.bupdate_multi(deltas, self._updater("bupdate", updater))
+
+    def paracel_remove(self, key: str) -> bool:
+        """Remove a key; says whether it was there."""
+        return self._client.remove(key)
+
+    def paracel_remove_multi(self, keys: Iterable[str]) -> int:
+        """Remove keys; says how many were there."""
+        return self._client.remove_multi(keys)
+
+    def paracel_remove_special(self, key_filter: Named | None = None) -> int:
+        """Remove what a key filter (or the registered one) chooses; says how many."""
+        return self._client.remove_special(self._function("remove_special", key_filter))
+
+    # --- functions ----------------------------------------------------------------------------------------
+
+    def paracel_register_update(self, function: Named, name: str | None = None) -> None:
+        """Use this updater where `paracel_update` names none: a decorated function, a name, or a file and a name."""
+        self._register("update", "updater", function, name)
+
+    def paracel_register_bupdate(self, function: Named, name: str | None = None) -> None:
+        """Use this updater where `paracel_bupdate` names none."""
+        self._register("bupdate", "updater", function, name)
+
+    def paracel_register_read_special(self, function: Named, name: str | None = None) -> None:
+        """Use this key filter where `paracel_read_special` names none."""
+        self._register("read_special", "key_filter", function, name)
+
+    def paracel_register_remove_special(self, function: Named, name: str | None = None) -> None:
+        """Use this key filter where `paracel_remove_special` names none."""
+        self._register("remove_special", "key_filter", function, name)
+
+    def _register(self, use: str, kind: Kind, function: Named, name: str | None) -> None:
+        named = function if name is None else f"{function}:{name}"
+        self._client.register(kind, named)
+        self._named[use] = named
+
+    def _updater(self, use: str, updater: Named | None) -> Named:
+        return self._named.get(use, "add") if updater is None else updater
+
+    def _function(self, use: str, key_filter: Named | None) -> Named:
+        if key_filter is not None:
+            return key_filter
+        if use not in self._named:
+            raise TypeError(f"paracel_{use} needs a key filter: give one, or call paracel_register_{use} before")
+        return self._named[use]
+
+    # --- iterations ---------------------------------------------------------------------------------------
+
+    def paracel_sync(self) -> None:
+        """Wait until this worker's updates are acknowledged and every worker is here."""
+        self._client.wait_acknowledged()
+        self._job.comm.barrier()
+
+    def iter_commit(self) -> None:
+        """Finish an iteration: its updates are acknowledged, and count for every reader from now on."""
+        self._client.commit()
+        if self._total_iters is not None and self.clock >= self._total_iters and self._client.in_quorum:
+            self._client.leave()
+
+    def set_total_iters(self, total: int) -> None:
+        """Leave the quorum after `total` commits: faster workers do not wait for this one then."""
+        check_count("total", total, 0)
+        self._total_iters = total
+        if self.clock >= total and self._client.in_quorum:
+            self._client.leave()
+
+    # --- files --------------------------------------------------------------------------------------------
+
+    def paracel_load(self, source: Source) -> list[str]:
+        """The lines of this worker's part of the files: a path, a list of them, or a glob. Each line is in one part."""
+        return loaders.load_lines(source, self.worker_id, self.worker_size)
+
+    def paracel_loadall(self, source: Source) -> list[str]:
+        """All the lines."""
+        return loaders.load_all(source)
+
+    def paracel_sequential_loadall(self, source: Source, handle: Callable[[list[str]], object]) -> None:
+        """Call `handle` with all the lines, a part at a time, so that only one part is in memory."""
+        for lines in loaders.iter_parts(source, self.worker_size):
+            handle(lines)
+
+    def paracel_load_handle(self, source: Source, handle: Callable[[str], object]) -> None:
+        """Call `handle` with each line of this worker's part."""
+        for line in self.paracel_load(source):
+            handle(line)
+
+    def paracel_dump_vector(
+        self, values: Iterable[Any], name: str, sep: str = "\n", *, append: bool = False, merge: bool = False
+    ) -> None:
+        """Write values, joined by `sep`, to the file `<output>/<name><worker>`; with `merge`, all workers' to one."""
+        output.dump_vector(self._job.comm, values, self._folder, name, sep, append=append, merge=merge)
+
+    def paracel_dump_dict(
+        self, mapping: Mapping[Any, Any], name: str, sep: str = "\t", *, append: bool = False, merge: bool = False
+    ) -> None:
+        """Write a line `key<sep>value` for each item to `<output>/<name><worker>`; with `merge`, all workers' to one."""
+        output.dump_dict(self._job.comm, mapping, self._folder, name, sep, append=append, merge=merge)
+
+    @property
+    def _folder(self) -> str:
+        return self.output or os.curdir
+
+
+def _leaving(solve: Callable[..., Any]) -> Callable[..., Any]:
+    """`solve`, and after the outermost one ends well, leave the quorum."""
+
+    @functools.wraps(solve)
+    def solve_and_leave(self: paralg, *args: Any, **kwargs: Any) -> Any:
+        self._solving += 1
+        try:
+            result = solve(self, *args, **kwargs)
+        finally:
+            self._solving -= 1
+        if not self._solving and self._client.in_quorum:
+            self._client.leave()
+        return result
+
+    return cast(Callable[..., Any], solve_and_leave)

@@ -1,0 +1,103 @@
+"""`paracel.main`: a program's object from a configuration file and arguments. Prints only errors of usage."""
+
+import argparse
+import inspect
+import json
+import keyword
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from paracel.comm import world
+from paracel.errors import ConfigError
+from paracel.functions import Process
+from paracel.paralg import paralg
+
+Algorithm = TypeVar("Algorithm", bound=paralg)
+
+
+def main(algorithm: type[Algorithm], argv: Sequence[str] | None = None) -> Algorithm | None:
+    """Make `algorithm(**settings)`, call its `solve()`, and return it.
+
+    The settings are those of the JSON file of `-c` (or of `prun -c`), and then `name=value` arguments; a value is
+    read as JSON where it is JSON, unless the parameter is annotated as str. A name that the constructor does not
+    have ends the program with a message. On a server that imports the script this does nothing, and returns None.
+    """
+    if Process.is_server:
+        return None
+    try:
+        settings = read_settings(algorithm, sys.argv[1:] if argv is None else argv)
+    except ConfigError as error:
+        comm = world()
+        if comm.rank == 0:
+            print(f"{sys.argv[0]}: {error}", file=sys.stderr, flush=True)
+        comm.barrier()
+        raise SystemExit(2) from None
+    made = algorithm(**settings)
+    made.solve()
+    return made
+
+
+def read_settings(algorithm: type[paralg], argv: Sequence[str]) -> dict[str, Any]:
+    """The keyword arguments for the constructor. Raises ConfigError."""
+    parser = argparse.ArgumentParser(description=inspect.getdoc(algorithm), allow_abbrev=False)
+    parser.add_argument("-c", "--cfg_file", default=os.environ.get("PARACEL_CONFIG"), help="a JSON file of settings")
+    parser.add_argument("settings", nargs="*", metavar="name=value", help=_usage(algorithm))
+    given = parser.parse_args(argv)
+    settings = _from_file(given.cfg_file) if given.cfg_file else {}
+    parameters = inspect.signature(algorithm).parameters
+    for text in given.settings:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"argument {text!r} is not of the form name=value")
+        settings[_python_name(name)] = _value(value, parameters.get(_python_name(name)))
+    _check_names(algorithm, settings)
+    return settings
+
+
+def _from_file(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            settings = json.load(file)
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"the configuration {path} is not JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"the configuration {path} must be a JSON object of names and values")
+    return {_python_name(name): value for name, value in settings.items()}
+
+
+def _python_name(name: str) -> str:
+    """`lambda` is a setting of Paracel's that no Python parameter can be called; it is `lambda_`."""
+    return name + "_" if keyword.iskeyword(name) else name
+
+
+def _value(text: str, parameter: inspect.Parameter | None) -> Any:
+    if parameter is not None and parameter.annotation in (str, "str"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _check_names(algorithm: type[paralg], settings: dict[str, Any]) -> None:
+    parameters = inspect.signature(algorithm).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    unknown = [name for name in settings if name not in parameters]
+    if unknown:
+        near = get_close_matches(unknown[0], parameters, 1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"no setting {unknown[0]!r}; {algorithm.__name__} has {', '.join(parameters)}.{meant}")
+    needed = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+    missing = [name for name in needed if name not in settings]
+    if missing:
+        raise ConfigError(f"{algorithm.__name__} needs {', '.join(missing)}: give name=value, or -c FILE")
+
+
+def _usage(algorithm: type[paralg]) -> str:
+    return "settings: " + ", ".join(map(str, inspect.signature(algorithm).parameters.values()))
