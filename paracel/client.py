@@ -1,53 +1,27 @@
-"""The client: a session joined to sockets. Blocking calls, and tasks for the asynchronous ones.
-
-A client has no thread of its own. Its sockets are served whenever it is used; calls from several threads take
-turns.
-"""
+"""The client: what users call. It checks arguments, asks the session, and waits; nothing here touches a socket."""
 
 import logging
-import os
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from paracel import messages as m
-from paracel import wire
-from paracel.channel import error_of
-from paracel.errors import (
-    ClientClosed,
-    ConfigError,
-    CoordinatorLost,
-    KeyNotFound,
-    ParacelError,
-    RequestError,
-    WaitTimeout,
-    WireError,
-)
-from paracel.functions import Functions, Kind, reference
-from paracel.messages import Envelope, Message
-from paracel.pending import Pending
-from paracel.session import COORDINATOR, Session
+from paracel.checks import check_count, check_staleness
+from paracel.connection import Connection
+from paracel.errors import ConfigError, KeyNotFound, ParacelError
+from paracel.functions import Kind, reference
 from paracel.store import largest
 from paracel.task import Task
-from paracel.transport import Frames, Link, new_identity, wait_any
 from paracel.updaters import BUILTINS
 from paracel.values import check_key, check_keys, check_tree, check_value, check_values, copy_value
 
 logger = logging.getLogger(__name__)
 
 CLOCK_KEY = "server_clock"
-TICK_SECONDS = 1.0
-JOIN_SECONDS = 30.0
-#: An update waits for replies while this client has more bytes than this on their way to one server.
-CREDIT_BYTES = 128 * 1024 * 1024
 #: How often a run of single updates looks for replies.
 _POLL_UPDATES = 64
 _REQUIRED: Any = object()
 
 Named = str | Callable[..., Any]
-Item = TypeVar("Item")
 
 
 class Client:
@@ -72,25 +46,17 @@ class Client:
         check_staleness(staleness)
         self.address = address
         self.key = key
-        self._timeout = timeout
         self._on_close = on_close
-        self._lock = threading.RLock()
-        self._closed = False
         self._in_quorum = False
-        self._pid = os.getpid()
         self._loaded: set[tuple[str, str]] = set()
         self._updates = 0
-        self._ticked = time.monotonic()
-        self._coordinator = Link(address, key, new_identity())
-        self._links: dict[int, Link] = {}
+        self._connection = Connection(address, key, worker, staleness, timeout)
+        self._session = self._connection.session
+        self._run = self._connection.run
         try:
-            view = self._join(-1 if worker is None else worker)
-            identity = new_identity()
-            self._links = {server: Link(where, key, identity) for server, where in view.servers.items()}
-            self._session = Session(view, worker, staleness, Functions())
             self.enter()
         except BaseException:
-            self._close_sockets()
+            self._connection.close()
             raise
 
     # --- who and where ------------------------------------------------------------------------------------
@@ -113,7 +79,7 @@ class Client:
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        return self._closed
+        return self._connection.closed
 
     @property
     def in_quorum(self) -> bool:
@@ -221,14 +187,15 @@ class Client:
         read, commit or `wait_acknowledged` of this client.
         """
         check_value(_writable(key), delta)
-        with self._lock:
+        with self._connection.lock:
+            self._connection.check_usable()
             name = self._updater_name(updater)
             pending = self._session.update(key, copy_value(delta), name)
             self._updates += 1
             if self._session.outbox or self._updates % _POLL_UPDATES == 0:
-                self._advance()
-                self._respect_credit()
-        return Task(pending, self._wait)
+                self._connection.advance()
+                self._connection.respect_credit()
+        return Task(pending, self._connection)
 
     def update_multi(self, deltas: Mapping[str, Any], updater: Named = "add") -> Task:
         """`update` for many keys. One request to each server, all at once."""
@@ -268,12 +235,13 @@ class Client:
 
     def _update_multi(self, deltas: Mapping[str, Any], updater: Named) -> Task:
         keys, values = _pairs(deltas)
-        with self._lock:
+        with self._connection.lock:
+            self._connection.check_usable()
             name = self._updater_name(updater)
             pending = self._session.update_multi(keys, list(map(copy_value, values)), name, False)
-            self._advance()
-            self._respect_credit()
-        return Task(pending, self._wait)
+            self._connection.advance()
+            self._connection.respect_credit()
+        return Task(pending, self._connection)
 
     # --- functions ----------------------------------------------------------------------------------------
 
@@ -286,7 +254,7 @@ class Client:
     def register(self, kind: Kind, function: Named) -> str:
         """Make the servers know a function, and check it there; returns its name. FunctionError says what is wrong."""
         name = reference(function, kind)
-        with self._lock:
+        with self._connection.lock:
             if (kind, name) not in self._loaded and not (kind == "updater" and name in BUILTINS):
                 if callable(function):
                     self._session.functions.add(kind, name, function)
@@ -312,14 +280,14 @@ class Client:
         if self.worker is None:
             raise ConfigError("only a worker commits; connect with worker=0, 1, ... to be one")
         self.wait_acknowledged()
-        with self._lock:
+        with self._connection.lock:
             self._session.commit()
-            self._advance()
+            self._connection.advance()
 
     def wait_acknowledged(self, timeout: float | None = None) -> None:
         """Wait until every update of this client is on the servers. Raises the error of one that failed unseen."""
-        with self._lock:
-            self._wait(self._start(self._session.acknowledged), timeout)
+        with self._connection.lock:
+            self._connection.wait(self._connection.start(self._session.acknowledged), timeout)
             failed = self._session.unobserved_failure()
         if failed is not None:
             failed.result()
@@ -360,29 +328,14 @@ class Client:
 
     def close(self) -> None:
         """Wait for the updates on their way, leave the quorum, and close. May be called twice."""
-        if self._closed or os.getpid() != self._pid:
+        if self.closed or self._connection.forked:
             return
         try:
             self.leave()
         finally:
-            self._end()
-
-    def _end(self) -> None:
-        """Close without waiting for anything."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            for server in self._links:
-                self._send_to(server, Envelope(0, 0, 0, m.Forget()))
-            self._send_to(COORDINATOR, Envelope(0, 0, 0, m.Goodbye(-1 if self.worker is None else self.worker)))
-            self._close_sockets()
-        if self._on_close:
-            self._on_close()
-
-    def _close_sockets(self) -> None:
-        for link in (*self._links.values(), self._coordinator):
-            link.close(linger=1.0)
+            self._connection.close()
+            if self._on_close:
+                self._on_close()
 
     def __enter__(self) -> Self:
         return self
@@ -396,133 +349,9 @@ class Client:
         except (ParacelError, KeyboardInterrupt):  # the first error is the one to show
             logger.debug("closing after an error", exc_info=True)
 
-    # --- sending and receiving ------------------------------------------------------------------------------
-
-    def _join(self, worker: int) -> m.View:
-        me = m.Join(worker, socket.gethostname(), os.getpid())
-        self._coordinator.send(wire.encode(Envelope(0, 0, 0, me)))
-        if not self._coordinator.wait(JOIN_SECONDS):
-            raise CoordinatorLost(f"no answer from the coordinator at {self.address} in {JOIN_SECONDS:.0f} s")
-        answer = wire.decode(self._coordinator.receive() or [b""]).message
-        if isinstance(answer, m.Failure):
-            raise error_of(answer)
-        if not isinstance(answer, m.View):
-            raise RequestError(f"{self.address} answered {type(answer).__name__}; is it a coordinator?")
-        return answer
-
-    def _run(self, start: Callable[[], Pending]) -> Any:
-        """Ask, wait, and return the outcome."""
-        with self._lock:
-            pending = self._start(start)
-            if not pending.done:
-                self._wait(pending, None)
-            return pending.result()
-
-    def _start(self, start: Callable[[], Pending]) -> Pending:
-        if self._closed:
-            raise ClientClosed("this client is closed")
-        if os.getpid() != self._pid:
-            raise ClientClosed("this client belongs to the process that was forked; connect anew in the child")
-        pending = start()
-        self._send_outbox()
-        return pending
-
-    def _wait(self, pending: Pending, timeout: float | None) -> None:
-        """Serve the sockets until the outcome is there. `timeout` 0 looks once."""
-        with self._lock:
-            if self._closed:
-                return
-            self._session.flush()
-            self._send_outbox()
-            limit = self._timeout if timeout is None else timeout
-            deadline = None if limit is None else time.monotonic() + limit
-            while not pending.done:
-                left = TICK_SECONDS if deadline is None else min(TICK_SECONDS, deadline - time.monotonic())
-                self._receive(max(0.0, left))
-                if deadline is not None and time.monotonic() >= deadline and not pending.done:
-                    if limit == 0:
-                        return
-                    raise WaitTimeout(f"no reply from {self._describe()} in {limit:g} s")
-
-    def _receive(self, seconds: float) -> None:
-        """Wait for a message and take all that is here."""
-        links = [(s, self._links[s]) for s, channel in self._session.channels.items() if channel.outstanding]
-        if len(links) == 1:
-            ready = links if links[0][1].wait(seconds) else []
-        else:
-            arrived = wait_any([link for _, link in links], seconds)
-            ready = [(server, link) for server, link in links if link in arrived]
-        for server, link in ready:
-            self._drain(server, link)
-        now = time.monotonic()
-        if now - self._ticked >= TICK_SECONDS:
-            self._ticked = now
-            self._drain(COORDINATOR, self._coordinator)
-            self._session.tick(now)
-        self._send_outbox()
-
-    def _drain(self, server: int, link: Link) -> None:
-        now = time.monotonic()
-        while (frames := link.receive()) is not None:
-            envelope = self._decoded(server, frames)
-            if envelope is not None:
-                self._session.receive(server, envelope, now)
-
-    def _decoded(self, server: int, frames: Frames) -> Envelope | None:
-        try:
-            return wire.decode(frames)
-        except WireError as error:
-            logger.warning("server %d sent what is %s", server, error)
-            return None
-
-    def _advance(self) -> None:
-        """Send what is to be sent, and take the replies that are here, without waiting."""
-        self._send_outbox()
-        for server, channel in self._session.channels.items():
-            if channel.outstanding:
-                self._drain(server, self._links[server])
-        self._send_outbox()
-
-    def _respect_credit(self) -> None:
-        """Wait while too many bytes are on their way to one server."""
-        while any(channel.bytes > CREDIT_BYTES for channel in self._session.channels.values()):
-            self._receive(TICK_SECONDS)
-
-    def _send_outbox(self) -> None:
-        outbox = self._session.outbox
-        while outbox:
-            self._send_to(*outbox.popleft())
-
-    def _send_to(self, server: int, envelope: Envelope) -> None:
-        link = self._coordinator if server == COORDINATOR else self._links.get(server)
-        if link is not None:
-            link.send(wire.encode(envelope))
-
-    def _describe(self) -> str:
-        """Who has not answered, and what was asked."""
-        waits = [
-            f"server {channel.server} ({channel.address}), asked to {_asked(next(iter(channel.outstanding.values())).message)}"
-            for channel in self._session.channels.values()
-            if channel.outstanding
-        ]
-        return "; ".join(waits) or "anyone"
-
 
 class _Gone:
     """Stands for a key that vanished between two batches."""
-
-
-def check_staleness(staleness: object) -> None:
-    """Raise ConfigError unless it is None, a whole number from 0 on, or infinity."""
-    whole = isinstance(staleness, int) and not isinstance(staleness, bool) and staleness >= 0
-    if staleness is not None and not whole and staleness != float("inf"):
-        raise ConfigError(f"staleness={staleness!r}; allowed: None (fresh), 0 (BSP), a whole number, math.inf")
-
-
-def check_count(name: str, count: object, least: int) -> None:
-    """Raise ConfigError unless it is a whole number from `least` on."""
-    if not isinstance(count, int) or isinstance(count, bool) or count < least:
-        raise ConfigError(f"{name}={count!r}; allowed: whole numbers from {least} on")
 
 
 def _writable(key: str) -> str:
@@ -546,9 +375,3 @@ def _merged(parts: Iterable[m.Entries]) -> dict[str, Any]:
     for part in parts:
         whole.update(zip(part.keys, part.values, strict=True))
     return whole
-
-
-def _asked(message: Message) -> str:
-    keys = getattr(message, "keys", None)
-    more = f" and {len(keys) - 1} more keys" if keys and len(keys) > 1 else ""
-    return type(message).__name__.lower() + (f" {keys[0]!r}{more}" if keys else "")

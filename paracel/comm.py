@@ -151,7 +151,7 @@ class Comm:
     def abort(self, code: int) -> NoReturn:
         """End every rank of the job at once, with exit code `code`. Only one rank needs to call it."""
         _flush()
-        _wait_taken(); time.sleep(0.1)
+        _wait_taken()
         self.mpi.Abort(code)
         os._exit(code)
 
@@ -272,17 +272,19 @@ def _piece(data: bytes | bytearray, begin: int) -> memoryview:
     return memoryview(data)[begin : begin + _PIECE]
 
 
-def _wait_taken(timeout: float = 2.0) -> None:
+def _wait_taken(timeout: float = 2.0, passing_on: float = 0.1) -> None:
     """Wait until nothing that this process printed is left in a pipe, at most `timeout` seconds.
 
-    mpich's mpiexec ends the ranks as soon as one aborts, and forgets what it has not read from them by then; a
-    third of the tracebacks were lost so.
+    mpich's mpiexec ends everything as soon as one rank aborts, and forgets what has not come through by then: a
+    third of the tracebacks, without this. A proxy takes them from the pipe and passes them on to mpiexec; it
+    tells nobody when it has, so that is given a moment too.
     """
     deadline = time.monotonic() + timeout
     for pause in _pauses():
         if not any(map(_unread, (1, 2))) or time.monotonic() > deadline:
-            return
+            break
         time.sleep(pause)
+    time.sleep(passing_on)
 
 
 def _unread(descriptor: int) -> int:

@@ -101,10 +101,10 @@ def reference(function: str | Callable[..., Any], kind: Kind) -> str:
 
 
 def _source_of(function: Callable[..., Any], name: str) -> str:
-    module = getattr(function, "__module__", "__main__")
+    module = str(getattr(function, "__module__", "__main__"))
     if module != "__main__":
-        return module
-    path = inspect.unwrap(function).__code__.co_filename
+        return str(module)
+    path = str(inspect.unwrap(function).__code__.co_filename)
     if not os.path.isfile(path):
         raise FunctionError(
             f"{name} was typed at a prompt or in a notebook ({path}); code does not travel, so put it into a "

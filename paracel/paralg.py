@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from paracel import loaders, output
-from paracel.client import Client, Named, check_count
+from paracel.checks import check_count
+from paracel.client import Client, Named
 from paracel.functions import Kind
 from paracel.launch import job
 from paracel.loaders import Source
@@ -232,7 +233,7 @@ class paralg:  # noqa: N801 - Paracel's name
     # --- files --------------------------------------------------------------------------------------------
 
     def paracel_load(self, source: Source) -> list[str]:
-        """The lines of this worker's part of the files: a path, a list of them, or a glob. Each line is in one part."""
+        """The lines of this worker's part of the files (a path, a list, or a glob); each line is in one part."""
         return loaders.load_lines(source, self.worker_id, self.worker_size)
 
     def paracel_loadall(self, source: Source) -> list[str]:
@@ -258,7 +259,7 @@ class paralg:  # noqa: N801 - Paracel's name
     def paracel_dump_dict(
         self, mapping: Mapping[Any, Any], name: str, sep: str = "\t", *, append: bool = False, merge: bool = False
     ) -> None:
-        """Write a line `key<sep>value` for each item to `<output>/<name><worker>`; with `merge`, all workers' to one."""
+        """Write a line `key<sep>value` for each item to `<output>/<name><worker>`; `merge`: all workers' to one."""
         output.dump_dict(self._job.comm, mapping, self._folder, name, sep, append=append, merge=merge)
 
     @property

@@ -61,9 +61,8 @@ class Pending:
 def gather(parts: Sequence[Pending], combine: Callable[[list[Any]], Any]) -> Pending:
     """Done when all parts are: with `combine` of their values in order, or with the first error among them."""
     whole = Pending(parts)
-    left = len(parts)
 
-    def finish() -> None:
+    def finish(_all: Pending) -> None:
         error = next((part.error for part in parts if part.error is not None), None)
         if error is not None:
             whole.fail(error)
@@ -73,14 +72,23 @@ def gather(parts: Sequence[Pending], combine: Callable[[list[Any]], Any]) -> Pen
         except Exception as failed:
             whole.fail(failed)
 
+    all_done(parts).then(finish)
+    return whole
+
+
+def all_done(parts: Sequence[Pending]) -> Pending:
+    """Done, with None, when all parts are, well or not."""
+    whole = Pending(parts)
+    left = len(parts)
+
     def count(_part: Pending) -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            finish()
+            whole.resolve(None)
 
     for part in parts:
         part.then(count)
     if not parts:
-        finish()
+        whole.resolve(None)
     return whole

@@ -1,38 +1,28 @@
 """A client's brain: operations in, messages out; replies in, outcomes out. No sockets, no time of its own.
 
-It routes keys by the ring, numbers and repeats requests (`channel`), gathers single updates into batches, keeps
-the worker's clock and cache, and follows the view. What is to be sent is in `outbox`, as (server, envelope); the
-coordinator is the server number COORDINATOR.
+On top of the exchange of requests it gathers single updates into batches, and keeps the worker's clock and cache.
 
 An update is sent at once when nothing of this client is on its way to that server; otherwise it joins a batch that
 leaves when the reply comes, when it is full, or when any other request to that server needs it gone.
 """
 
-import logging
 import math
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from paracel import messages as m
 from paracel.cache import Cache
-from paracel.channel import Channel
-from paracel.errors import CoordinatorLost, ServerLost, UpdateError
+from paracel.errors import UpdateError
+from paracel.exchange import Exchange
 from paracel.functions import Functions
-from paracel.messages import Envelope, Message
+from paracel.messages import Message
 from paracel.pending import Pending, gather
-from paracel.ring import Ring, pick
+from paracel.ring import pick
 from paracel.values import size_of
 
-logger = logging.getLogger(__name__)
-
-COORDINATOR = -1
 BATCH_KEYS = 2048
 BATCH_BYTES = 256 * 1024
-#: How many requests for the view the coordinator may leave unanswered, one a second.
-COORDINATOR_PATIENCE = 15
-STRAGGLER_SECONDS = 30.0
 
 
 @dataclass(slots=True)
@@ -46,23 +36,17 @@ class Batch:
     size: int = 0
 
 
-class Session:
+class Session(Exchange):
     """The state of one client in one job."""
 
     def __init__(self, view: m.View, worker: int | None, staleness: float | None, functions: Functions) -> None:
-        self.view = view
-        self.worker = worker
+        super().__init__(view, worker)
         self.staleness = staleness
         self.functions = functions
         self.clock = 0
         self.cache = Cache()
-        self.outbox: deque[tuple[int, Envelope]] = deque()
-        self.ring = Ring([*view.servers, *view.lost])
-        self.channels = {server: Channel(server, view.servers.get(server, "")) for server in self.ring.servers}
         self.failures: list[Pending] = []
         self._batches: dict[int, Batch] = {}
-        self._unanswered = 0
-        self._waits: dict[int, float] = {}
 
     # --- requests ----------------------------------------------------------------------------------------
 
@@ -77,19 +61,7 @@ class Session:
         """Send one request to one server, behind the updates that wait for it."""
         if server in self._batches:
             self._send_batch(server)
-        return self._ask(server, message)
-
-    def ask_all(self, message: Message, combine: Callable[[list[Any]], Any]) -> Pending:
-        """Send one request to every server."""
-        return gather([self.ask(server, message) for server in self.ring.servers], combine)
-
-    def ask_by_key(
-        self, keys: list[str], make: Callable[[Any], Message], combine: Callable[[list[Any], list[Any]], Any]
-    ) -> Pending:
-        """Send each server the request of its own keys: `make(positions)`; `combine(replies, positions of each)`."""
-        routes = self.ring.route(keys)
-        parts = [self.ask(server, make(positions)) for server, positions in routes]
-        return gather(parts, lambda replies: combine(replies, [positions for _, positions in routes]))
+        return super().ask(server, message)
 
     def flush(self) -> None:
         """Send all the updates that wait."""
@@ -97,32 +69,13 @@ class Session:
             self._send_batch(server)
 
     def acknowledged(self) -> Pending:
-        """Done when every request so far has its reply; failed updates do not make it fail."""
+        """Done when every request and update so far has its reply, whatever it says."""
         self.flush()
-        parts = [request.pending for channel in self.channels.values() for request in channel.outstanding.values()]
-        done = Pending(parts)
-        left = len(parts)
+        return super().acknowledged()
 
-        def count(_part: Pending) -> None:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                done.resolve(None)
-
-        for part in parts:
-            part.then(count)
-        if not parts:
-            done.resolve(None)
-        return done
-
-    def _ask(self, server: int, message: Message) -> Pending:
-        if server in self.view.lost:
-            lost = Pending((server, message))
-            lost.fail(self._lost(server))
-            return lost
-        pending, envelope = self.channels[server].ask(message, self.view.number)
-        self.outbox.append((server, envelope))
-        return pending
+    def _replied(self, server: int) -> None:
+        if server in self._batches and not self.channels[server].outstanding:
+            self._send_batch(server)
 
     # --- reads -------------------------------------------------------------------------------------------
 
@@ -130,7 +83,7 @@ class Session:
         """Outcome: the values in order, None where there is none, and the set of missing keys."""
         if self.staleness is None:
             return self._fetch(keys)
-        stale = [key for key in dict.fromkeys(keys) if not self._usable(key)]
+        stale = self._stale(dict.fromkeys(keys))
         if not stale:
             cached = Pending()
             cached.resolve(([self.cache.value(key) for key in keys], set()))
@@ -148,12 +101,15 @@ class Session:
         """Outcome: the least of the servers' clocks."""
         return self.ask_all(m.Read([], 0), lambda replies: min(reply.clock for reply in replies))
 
-    def _usable(self, key: str) -> bool:
-        if self.staleness is not None and math.isinf(self.staleness):
-            if self.cache.start_refresh(key, self.clock):
-                self._fetch([key])
-            return key in self.cache
-        return self.cache.fresh(key, self.min_clock)
+    def _stale(self, keys: Iterable[str]) -> list[str]:
+        """The keys that the cache cannot answer. Of the others, eventual reads ask for newer values behind it."""
+        if self.staleness is None or not math.isinf(self.staleness):
+            return [key for key in keys if not self.cache.fresh(key, self.min_clock)]
+        listed = list(keys)
+        refreshing = [key for key in listed if self.cache.start_refresh(key, self.clock)]
+        if refreshing:
+            self._fetch(refreshing)
+        return [key for key in listed if key not in self.cache]
 
     def _fetch(self, keys: list[str]) -> Pending:
         asked = self.clock
@@ -165,8 +121,7 @@ class Session:
                 own = range(len(keys)) if positions is None else positions
                 missing.update(keys[own[at]] for at in reply.missing)
                 values = reply.values if positions is None else _scatter(values, own, reply.values)
-                if self.staleness is not None:
-                    self._keep(pick(keys, positions), reply, missing, asked)
+                self._keep(pick(keys, positions), reply, missing, asked)
             return values, missing
 
         def make(positions: Any) -> Message:
@@ -175,6 +130,8 @@ class Session:
         return self.ask_by_key(keys, make, combine)
 
     def _keep(self, keys: list[str], reply: m.Found | m.Updated, missing: Any, asked: int) -> None:
+        if self.staleness is None:
+            return
         for key, value in zip(keys, reply.values, strict=True):
             if key in missing:
                 self.cache.drop([key])
@@ -221,20 +178,17 @@ class Session:
         def make(positions: Any) -> Message:
             return m.Update(pick(keys, positions), pick(deltas, positions), updater, reply)
 
-        def combine(replies: list[m.Updated], routes: list[list[int] | None]) -> list[Any] | None:
+        def combine(replies: list[m.Updated], routes: list[list[int] | None]) -> list[Any]:
             failures: dict[str, str] = {}
+            values: list[Any] = [None] * len(keys)
             for part, positions in zip(replies, routes, strict=True):
                 failures.update(part.failures)
-                if reply and self.staleness is not None:
+                if reply:
                     self._keep(pick(keys, positions), part, part.failures, asked)
+                    values = part.values if positions is None else _scatter(values, positions, part.values)
             if failures:
                 self.cache.drop(failures)
                 raise UpdateError(updater, failures)
-            if not reply:
-                return None
-            values: list[Any] = [None] * len(keys)
-            for part, positions in zip(replies, routes, strict=True):
-                values = part.values if positions is None else _scatter(values, positions, part.values)
             return values
 
         return self._watched(self.ask_by_key(keys, make, combine))
@@ -271,7 +225,7 @@ class Session:
 
     def _send_batch(self, server: int) -> None:
         batch = self._batches.pop(server)
-        sent = self._ask(server, m.Update(batch.keys, batch.deltas, batch.updater, False))
+        sent = super().ask(server, m.Update(batch.keys, batch.deltas, batch.updater, False))
 
         def settle(outcome: Pending) -> None:
             failures = {} if outcome.error else outcome.result().failures
@@ -321,63 +275,6 @@ class Session:
         """Leave the quorum: nobody waits for this worker any more."""
         assert self.worker is not None
         return self.ask_all(m.Leave(self.worker), lambda _replies: None)
-
-    # --- what comes in -----------------------------------------------------------------------------------
-
-    def receive(self, server: int, envelope: Envelope, now: float) -> None:
-        """Take a message from a server or the coordinator."""
-        if isinstance(envelope.message, m.View):
-            self._follow(envelope.message)
-        elif server in self.channels:
-            channel = self.channels[server]
-            for again in channel.receive(envelope, self.view.number):
-                self.outbox.append((server, again))
-            if not channel.outstanding and server in self._batches:
-                self._send_batch(server)
-            if channel.waiting:
-                self._report_straggler(channel.waiting, server, now)
-            else:
-                self._waits.pop(server, None)
-
-    def tick(self, now: float) -> None:
-        """To be called about once a second while something is awaited: asks after what stays without an answer."""
-        for server, channel in self.channels.items():
-            probe = channel.tick(now, self.view.number)
-            if probe is not None:
-                self.outbox.append((server, probe))
-        if self._unanswered >= COORDINATOR_PATIENCE:
-            self.fail(CoordinatorLost(f"the coordinator has not answered for {self._unanswered} s; the job is over"))
-            return
-        self._unanswered += 1
-        self.outbox.append((COORDINATOR, Envelope(0, 0, self.view.number, m.GetView())))
-
-    def fail(self, error: Exception) -> None:
-        """No reply will come any more, from anyone."""
-        for channel in self.channels.values():
-            channel.fail(error)
-
-    def _follow(self, view: m.View) -> None:
-        self._unanswered = 0
-        if view.number <= self.view.number:
-            return
-        self.view = view
-        for server in view.lost:
-            self.channels[server].fail(self._lost(server))
-
-    def _lost(self, server: int) -> ServerLost:
-        address = self.channels[server].address
-        return ServerLost(f"server {server} ({address}) is gone: {self.view.lost[server]}; its keys went with it")
-
-    def _report_straggler(self, waiting: m.Waiting, server: int, now: float) -> None:
-        since = self._waits.setdefault(server, now)
-        if now - since < STRAGGLER_SECONDS:
-            return
-        self._waits[server] = now
-        names = ", ".join(f"worker {w} ({self.view.hosts.get(w, 'not joined yet')})" for w in waiting.slowest)
-        logger.warning(
-            "worker %s has waited %.0f s for clock %d: %s at clock %d",
-            self.worker, now - since, waiting.min_clock, names, waiting.clock,
-        )  # fmt: skip
 
 
 def _scatter(whole: list[Any], positions: Sequence[int], items: Sequence[Any]) -> list[Any]:

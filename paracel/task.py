@@ -1,11 +1,18 @@
 """The handle of an asynchronous operation."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from paracel.pending import Pending
 
-Wait = Callable[[Pending, float | None], None]
+
+class Waiter(Protocol):
+    """What serves the sockets: a connection."""
+
+    def look(self) -> None:
+        """Send what waits and take what has come, without blocking."""
+
+    def wait(self, pending: Pending, timeout: float | None) -> None:
+        """Block until the outcome is there; WaitTimeout after `timeout` seconds."""
 
 
 class Task:
@@ -14,26 +21,23 @@ class Task:
     A failure that nobody has looked at by the next commit, synchronisation or close is raised there.
     """
 
-    __slots__ = ("_pending", "_wait")
+    __slots__ = ("_pending", "_waiter")
 
-    def __init__(self, pending: Pending, wait: Wait) -> None:
+    def __init__(self, pending: Pending, waiter: Waiter) -> None:
         self._pending = pending
-        self._wait = wait
+        self._waiter = waiter
 
     def done(self) -> bool:
         """Whether it has finished, well or not. Never blocks."""
         if not self._pending.done:
-            self._wait(self._pending, 0.0)
+            self._waiter.look()
         return self._pending.done
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until it has finished, at most `timeout` seconds; WaitTimeout says for whom. Does not raise its error."""
-        self._wait(self._pending, timeout)
-        if not self._pending.done:
-            raise AssertionError("a wait without a deadline ended early")
+        """Wait until it has finished; does not raise its error. WaitTimeout after `timeout` seconds says for whom."""
+        self._waiter.wait(self._pending, timeout)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait, and return the outcome; raises the error of a task that failed, and WaitTimeout."""
-        if not self._pending.done:
-            self.wait(timeout)
+        self.wait(timeout)
         return self._pending.result()

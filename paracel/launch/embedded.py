@@ -5,7 +5,8 @@ import sys
 import threading
 from typing import Any, Self
 
-from paracel.client import Client, check_count
+from paracel.checks import check_count
+from paracel.client import Client
 from paracel.coordinator import Coordinator
 from paracel.errors import ConfigError
 from paracel.functions import Process

@@ -50,7 +50,7 @@ def run(plan: Plan) -> int:
             return 128 + interrupted.signum
 
 
-class _Interrupted(Exception):  # noqa: N818 - not an error
+class _Interrupted(Exception):
     def __init__(self, signum: int) -> None:
         self.signum = signum
         self.name = signal.Signals(signum).name

@@ -12,14 +12,14 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import paracel
+from paracel import errors
 from paracel.errors import ConfigError, LaunchError
 from paracel.launch import mpi
 from paracel.launch.hostfile import Host, read_hostfile
+from paracel.launch.network import address_towards
 from paracel.launch.plan import Options, Site
 
 _LOOPBACK = "127.0.0.1"
-_ANY_PORT = 9
 
 
 def survey(options: Options) -> Site:
@@ -49,7 +49,7 @@ def survey(options: Options) -> Site:
 
 def python_path() -> str:
     """The PYTHONPATH under which another Python finds this paracel; empty if it is installed and needs none."""
-    root = str(Path(paracel.__file__).resolve().parent.parent)
+    root = str(Path(errors.__file__).resolve().parent.parent)
     installed = {str(Path(path).resolve()) for path in (*site.getsitepackages(), site.getusersitepackages())}
     if root in installed:
         return ""
@@ -96,12 +96,5 @@ def _is_here(address: str) -> bool:
 
 def _own_address(others: Iterable[str]) -> str:
     """The address of this machine on its way to the first of `others`; the loopback's if there are none."""
-    for address in others:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect((address, _ANY_PORT))  # a datagram socket: this picks a route and sends nothing
-            except OSError as error:
-                raise LaunchError(f"there is no route to host {address}: {error}") from error
-            return str(probe.getsockname()[0])
-    return _LOOPBACK
+    first = next(iter(others), None)
+    return _LOOPBACK if first is None else address_towards(first)

@@ -1,0 +1,16 @@
+"""Checks of arguments that several doors share."""
+
+from paracel.errors import ConfigError
+
+
+def check_staleness(staleness: object) -> None:
+    """Raise ConfigError unless it is None, a whole number from 0 on, or infinity."""
+    whole = isinstance(staleness, int) and not isinstance(staleness, bool) and staleness >= 0
+    if staleness is not None and not whole and staleness != float("inf"):
+        raise ConfigError(f"staleness={staleness!r}; allowed: None (fresh), 0 (BSP), a whole number, math.inf")
+
+
+def check_count(name: str, count: object, least: int) -> None:
+    """Raise ConfigError unless it is a whole number from `least` on."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < least:
+        raise ConfigError(f"{name}={count!r}; allowed: whole numbers from {least} on")

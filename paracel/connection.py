@@ -1,0 +1,204 @@
+"""A session joined to sockets: it sends, receives, waits with deadlines, and closes.
+
+It has no thread of its own. The sockets are served whenever it is used; calls from several threads take turns.
+"""
+
+import logging
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from paracel import messages as m
+from paracel import wire
+from paracel.channel import error_of
+from paracel.errors import ClientClosed, CoordinatorLost, RequestError, WaitTimeout, WireError
+from paracel.exchange import COORDINATOR
+from paracel.functions import Functions
+from paracel.messages import Envelope, Message
+from paracel.pending import Pending
+from paracel.session import Session
+from paracel.transport import Frames, Link, new_identity, wait_any
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 1.0
+JOIN_SECONDS = 30.0
+#: An update waits for replies while this client has more bytes than this on their way to one server.
+CREDIT_BYTES = 128 * 1024 * 1024
+
+
+class Connection:
+    """One client's sockets to the coordinator and to every server, and its session."""
+
+    def __init__(
+        self, address: str, key: str, worker: int | None, staleness: float | None, timeout: float | None
+    ) -> None:
+        self.address = address
+        self.lock = threading.RLock()
+        self.closed = False
+        self._timeout = timeout
+        self._pid = os.getpid()
+        self._ticked = time.monotonic()
+        self._coordinator = Link(address, key, new_identity())
+        self._links: dict[int, Link] = {}
+        try:
+            view = self._join(-1 if worker is None else worker)
+            identity = new_identity()
+            self._links = {server: Link(where, key, identity) for server, where in view.servers.items()}
+            self.session = Session(view, worker, staleness, Functions())
+        except BaseException:
+            self._close_sockets()
+            raise
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child of the process that connected."""
+        return os.getpid() != self._pid
+
+    def close(self) -> None:
+        """Say goodbye and close, without waiting for anything. May be called twice."""
+        with self.lock:
+            if self.closed:
+                return
+            self.closed = True
+            for server in self._links:
+                self._send(server, Envelope(0, 0, 0, m.Forget()))
+            worker = self.session.worker
+            self._send(COORDINATOR, Envelope(0, 0, 0, m.Goodbye(-1 if worker is None else worker)))
+            self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        for link in (*self._links.values(), self._coordinator):
+            link.close(linger=1.0)
+
+    def _join(self, worker: int) -> m.View:
+        me = m.Join(worker, socket.gethostname(), os.getpid())
+        self._coordinator.send(wire.encode(Envelope(0, 0, 0, me)))
+        if not self._coordinator.wait(JOIN_SECONDS):
+            raise CoordinatorLost(f"no answer from the coordinator at {self.address} in {JOIN_SECONDS:.0f} s")
+        answer = wire.decode(self._coordinator.receive() or [b""]).message
+        if isinstance(answer, m.Failure):
+            raise error_of(answer)
+        if not isinstance(answer, m.View):
+            raise RequestError(f"{self.address} answered {type(answer).__name__}; is it a coordinator?")
+        return answer
+
+    def run(self, start: Callable[[], Pending]) -> Any:
+        """Ask, wait, and return the outcome."""
+        with self.lock:
+            pending = self.start(start)
+            if not pending.done:
+                self.wait(pending, None)
+            return pending.result()
+
+    def start(self, start: Callable[[], Pending]) -> Pending:
+        """Ask, and send what is to be sent."""
+        self.check_usable()
+        pending = start()
+        self._send_outbox()
+        return pending
+
+    def check_usable(self) -> None:
+        """Raise ClientClosed when it is closed, or was inherited by a forked child."""
+        if self.closed:
+            raise ClientClosed("this client is closed")
+        if self.forked:
+            raise ClientClosed("this client belongs to the process that was forked; connect anew in the child")
+
+    def wait(self, pending: Pending, timeout: float | None = None) -> None:
+        """Serve the sockets until the outcome is there; WaitTimeout after `timeout` seconds."""
+        if pending.done:
+            return
+        with self.lock:
+            self.check_usable()
+            self.session.flush()
+            self._send_outbox()
+            limit = self._timeout if timeout is None else timeout
+            deadline = math.inf if limit is None else time.monotonic() + limit
+            while not pending.done:
+                left = deadline - time.monotonic()
+                self._receive(max(0.0, min(TICK_SECONDS, left)))
+                if left <= 0 and not pending.done:
+                    raise WaitTimeout(f"no reply from {self._describe()} in {limit:g} s")
+
+    def look(self) -> None:
+        """Send everything that waits, and take the replies that are here, without blocking."""
+        with self.lock:
+            self.check_usable()
+            self.session.flush()
+            self.advance()
+
+    def advance(self) -> None:
+        """Send what is to be sent, and take the replies that are here, without blocking."""
+        self._send_outbox()
+        for server, channel in self.session.channels.items():
+            if channel.outstanding:
+                self._drain(server, self._links[server])
+        self._tick()
+
+    def respect_credit(self) -> None:
+        """Wait while too many bytes are on their way to one server."""
+        while any(channel.bytes > CREDIT_BYTES for channel in self.session.channels.values()):
+            self._receive(TICK_SECONDS)
+
+    def _receive(self, seconds: float) -> None:
+        """Wait for a message and take all that is here."""
+        links = [(s, self._links[s]) for s, channel in self.session.channels.items() if channel.outstanding]
+        if len(links) == 1:
+            ready = links if links[0][1].wait(seconds) else []
+        else:
+            arrived = wait_any([link for _, link in links], seconds)
+            ready = [(server, link) for server, link in links if link in arrived]
+        for server, link in ready:
+            self._drain(server, link)
+        self._tick()
+
+    def _tick(self) -> None:
+        """About once a second, ask after what is awaited."""
+        now = time.monotonic()
+        if now - self._ticked >= TICK_SECONDS:
+            self._ticked = now
+            self._drain(COORDINATOR, self._coordinator)
+            self.session.tick(now)
+        self._send_outbox()
+
+    def _drain(self, server: int, link: Link) -> None:
+        now = time.monotonic()
+        while (frames := link.receive()) is not None:
+            envelope = self._decoded(server, frames)
+            if envelope is not None:
+                self.session.receive(server, envelope, now)
+
+    def _decoded(self, server: int, frames: Frames) -> Envelope | None:
+        try:
+            return wire.decode(frames)
+        except WireError as error:
+            logger.warning("server %d sent what is %s", server, error)
+            return None
+
+    def _send_outbox(self) -> None:
+        outbox = self.session.outbox
+        while outbox:
+            self._send(*outbox.popleft())
+
+    def _send(self, server: int, envelope: Envelope) -> None:
+        link = self._coordinator if server == COORDINATOR else self._links.get(server)
+        if link is not None:
+            link.send(wire.encode(envelope))
+
+    def _describe(self) -> str:
+        """Who has not answered, and what was asked."""
+        channels = [channel for channel in self.session.channels.values() if channel.outstanding]
+        asked = [_asked(next(iter(channel.outstanding.values())).message) for channel in channels]
+        waits = [f"server {c.server} ({c.address}), asked to {what}" for c, what in zip(channels, asked, strict=True)]
+        return "; ".join(waits) or "anyone"
+
+
+def _asked(message: Message) -> str:
+    keys = getattr(message, "keys", None)
+    more = f" and {len(keys) - 1} more keys" if keys and len(keys) > 1 else ""
+    return type(message).__name__.lower() + (f" {keys[0]!r}{more}" if keys else "")
