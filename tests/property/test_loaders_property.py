@@ -48,9 +48,7 @@ def test_all_parts_are_all_lines_and_each_is_where_its_first_byte_is(contents, p
         with patch.multiple(loaders, _BLOCK=block, _PEEK=peek):
             got = list(iter_parts(paths, parts))
             assert [load_lines(paths, part, parts) for part in range(parts)] == got
-        assert [line for part in got for line in part] == [
-            line for path in paths for line in python_lines(path)
-        ]
+        assert [line for part in got for line in part] == [line for path in paths for line in python_lines(path)]
 
     starts, before = [], 0
     for content in contents:
