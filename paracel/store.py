@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from paracel.errors import RequestError
 from paracel.updaters import BUILTINS, Arithmetic, first_value
 from paracel.values import FRAME_BYTES, check_value, check_values, guarded
 
@@ -144,12 +145,13 @@ class Store:
 
 
 def largest(pairs: Sequence[tuple[str, Any]], count: int) -> list[tuple[str, Any]]:
-    """The pairs with the `count` largest values, largest first, ties by key."""
-    head = heapq.nlargest(count, map(itemgetter(1), pairs))
-    if not head:
-        return []
-    by_key = sorted(pair for pair in pairs if pair[1] >= head[-1])
-    return sorted(by_key, key=itemgetter(1), reverse=True)[:count]
+    """The pairs with the `count` largest values, largest first, ties by key. RequestError if they have no order."""
+    try:
+        head = heapq.nlargest(count, map(itemgetter(1), pairs))
+        by_key = sorted(pair for pair in pairs if head and pair[1] >= head[-1])
+        return sorted(by_key, key=itemgetter(1), reverse=True)[:count]
+    except (TypeError, ValueError) as error:  # of arrays, ValueError
+        raise RequestError(f"these values have no order ({error}); choose keys by a filter") from error
 
 
 def _users_part(error: Exception) -> str:

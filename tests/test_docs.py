@@ -1,0 +1,75 @@
+"""The documents: their code runs, their links lead somewhere, and what they name exists."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import paracel
+from paracel.cli import parse
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def code_blocks(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    local = [target for target in targets if "://" not in target]
+    missing = [target for target in local if not (page.parent / target).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_placeholder_is_left(page: Path) -> None:
+    assert "@@" not in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("number", "expected"), [(0, "w = [ 1. -2.  3.]"), (1, "2\n[1, 2] [('b', 2)] None")])
+def test_code_of_the_readme_runs(number: int, expected: str, tmp_path: Path) -> None:
+    script = tmp_path / "readme.py"
+    script.write_text(code_blocks(README)[number], encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert expected in done.stdout
+
+
+def test_public_names_are_in_order_and_documented() -> None:
+    assert paracel.__all__ == sorted(paracel.__all__)
+    assert [name for name in paracel.__all__ if not getattr(paracel, name).__doc__] == []
+
+
+def test_options_in_the_readme_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    helped = capsys.readouterr().out
+    lines = [line for line in README.splitlines() if "prun " in line]
+    used = {option for line in lines for option in re.findall(r"(?<=\s)--?[a-z_-]+", line)}
+    assert used
+    assert [option for option in used if option not in helped] == []
+
+
+def test_methods_in_the_migration_page_exist() -> None:
+    page = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
+    right = [row.split("|")[2] for row in page.splitlines() if row.startswith("|") and row.count("|") >= 3]
+    names = {name for cell in right for name in re.findall(r"\b(paracel_\w+|iter_commit|set_total_iters)\(", cell)}
+    assert names
+    assert [name for name in names if not hasattr(paracel.paralg, name)] == []
+
+
+def test_configurations_of_the_examples_are_json() -> None:
+    configs = list((ROOT / "examples").rglob("*.json"))
+    assert configs
+    for config in configs:
+        assert isinstance(json.loads(config.read_text(encoding="utf-8")), dict)
