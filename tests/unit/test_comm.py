@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -139,6 +140,31 @@ def test_abort_ends_the_process_with_its_code_and_keeps_what_was_printed(no_laun
 
 class Aborted(BaseException):
     """Stands for the end of the process."""
+
+
+def test_abort_comes_after_all_that_was_printed_is_taken(serial, monkeypatch):
+    left = [5, 5, 0, 5, 0, 0]  # bytes in the pipes of stdout and stderr, each time they are looked at
+    monkeypatch.setattr(comm, "_unread", lambda descriptor: left.pop(0))
+
+    def abort(code):
+        raise Aborted(code, list(left))
+
+    serial.mpi = SimpleNamespace(Abort=abort)
+    with pytest.raises(Aborted) as ended:
+        serial.abort(3)
+    assert ended.value.args == (3, [])
+
+
+def test_what_is_unread_in_a_pipe(tmp_path):
+    reader, writer = os.pipe()
+    with open(reader, "rb") as taking, open(writer, "wb") as giving, open(tmp_path / "file", "wb") as file:
+        for stream in (giving, file):
+            stream.write(b"12345")
+            stream.flush()
+        assert comm._unread(giving.fileno()) == 5
+        taking.read(5)
+        assert comm._unread(giving.fileno()) == 0
+        assert comm._unread(file.fileno()) == 0  # keeps what it was given
 
 
 class FakeRank:

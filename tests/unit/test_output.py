@@ -119,6 +119,12 @@ def test_a_write_that_fails_leaves_what_was_there(comm, tmp_path, monkeypatch, m
     assert (tmp_path / "v_0").read_text() == "old\n"
 
 
+def test_what_a_killed_job_left_unfinished_is_not_added_to(comm, tmp_path):
+    (tmp_path / ".v_0.part").write_text("half")
+    dump_vector(comm, [1], tmp_path, "v_")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"v_0": "1\n"}
+
+
 @pytest.mark.parametrize("merge", [False, True])
 def test_what_cannot_be_written_is_an_error_and_no_file(comm, tmp_path, merge):
     with pytest.raises(TypeError, match="not iterable"):
