@@ -42,6 +42,11 @@ _SLURM_TASKS = "SLURM_STEP_NUM_TASKS"
 _PIECE = 1 << 20
 
 
+# mpich leaves this behind when a rank does not end in the usual way: megabytes for each such job, until the
+# machine starts again. Open MPI clears up its own.
+_MPICH_SHARED = "/dev/shm/mpich_shm_"
+
+
 class SerialComm:
     """The part of mpi4py's communicator that has a meaning in one process without MPI."""
 
@@ -243,6 +248,8 @@ def _mpi_world() -> Comm:
             f" in {sys.executable} sees one: use the mpiexec of that MPI, or under Slurm srun --mpi=pmi2 (mpich) or"
             " --mpi=pmix (Open MPI)"
         )
+    comm.barrier()
+    _unlink_shared()
     return comm
 
 
@@ -293,6 +300,16 @@ def _unread(descriptor: int) -> int:
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             fcntl.ioctl(descriptor, termios.FIONREAD, count)
     return count[0]
+
+
+def _unlink_shared() -> None:
+    """Remove the name of mpich's shared memory. All ranks must have it mapped: they keep it, and need no name."""
+    names: set[str] = set()
+    with suppress(OSError), open("/proc/self/maps") as maps:  # no /proc: no /dev/shm either
+        names = {line[line.index(_MPICH_SHARED) :].rstrip("\n") for line in maps if _MPICH_SHARED in line}
+    for name in names:
+        with suppress(OSError):  # another rank was first
+            os.unlink(name)
 
 
 def _flush() -> None:

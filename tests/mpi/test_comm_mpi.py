@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -26,8 +28,16 @@ def talked(ended, n):
     assert len(everyone) == n
 
 
+def left_nothing(ended):
+    """No shared memory outlives the ranks that had it mapped, of which there was some."""
+    names = re.findall(r"/dev/shm/[\w.]+", ended.stdout)
+    assert names
+    assert [name for name in names if Path(name).exists()] == []
+
+
 def failed(ended, names):
     assert ended.status != 0
+    left_nothing(ended)
     raised = ended.stderr.count("Traceback (most recent call last)")
     assert 1 <= raised <= len(names)
     for name in names:
@@ -50,6 +60,12 @@ def test_a_rank_that_raises_ends_the_job_with_its_traceback_once(mpirun, n, rank
 def test_ranks_that_all_raise(mpirun):
     for _ in range(5):  # mpiexec could lose what a rank printed just before it aborts, now and then
         failed(mpirun(4, "fail.py", "all"), range(4))
+
+
+def test_a_rank_that_is_killed_leaves_no_shared_memory(mpirun):
+    ended = mpirun(2, "fail.py", "kill")
+    assert ended.status != 0
+    left_nothing(ended)
 
 
 def test_openmpi(openmpirun):
