@@ -180,9 +180,11 @@ class Membership:
             self._joined[worker] = replace(known, left=True, died=died)
 
     def _bury(self, alive: Alive) -> list[Message]:
-        """Take workers that died out of the quorum."""
-        dead = [s for s in self._joined.values() if not s.left and not alive(s.host, s.pid)]
-        for status in dead:
+        """Take workers that died out of the quorum.
+
+        They are taken out with every heartbeat: a `Leave` may be lost, or overtaken by what the worker had sent.
+        """
+        for status in [s for s in self._joined.values() if not s.left and not alive(s.host, s.pid)]:
             logger.warning("worker %d (%s, pid %d) died; nobody waits for it", status.worker, status.host, status.pid)
             self._part(status.worker, died=True)
-        return [m.Leave(status.worker) for status in dead]
+        return [m.Leave(status.worker) for status in self._joined.values() if status.died]

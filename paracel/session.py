@@ -262,12 +262,17 @@ class Session(Exchange):
 
         def start(replies: list[m.Entered]) -> None:
             self.clock = max(reply.clock for reply in replies)
+            if any(reply.clock < self.clock for reply in replies):
+                self._send_commit()  # else this worker's reads would wait, on some server, for itself
 
         return self.ask_all(m.Enter(self.worker), start)
 
     def commit(self) -> Pending:
         """Raise the worker's clock by one, on every server. All its updates must be acknowledged."""
         self.clock += 1
+        return self._send_commit()
+
+    def _send_commit(self) -> Pending:
         assert self.worker is not None
         return self.ask_all(m.Commit(self.worker, self.clock), lambda _replies: None)
 
