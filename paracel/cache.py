@@ -51,11 +51,19 @@ class Cache:
         return copy_value(self._entries[key].value)
 
     def put(self, key: str, value: Any, clock: int, asked: int) -> None:
-        """Keep a copy of what was read; own updates since a refresh was asked for are applied again."""
-        old = self._entries.get(key)
-        replay = old.replay if old and old.refreshing else []
+        """Keep a copy of what was read. A refresh that is under way is older, and will not be kept."""
         self._entries[key] = Entry(copy_value(value), clock, asked)
-        for updater, delta in replay:
+
+    def finish_refresh(self, key: str, value: Any, clock: int, asked: int) -> None:
+        """Keep what a refresh brought, with the own updates since it was asked for applied again.
+
+        Unless the entry was dropped or replaced meanwhile: then something newer is known.
+        """
+        old = self._entries.get(key)
+        if old is None or not old.refreshing:
+            return
+        self.put(key, value, clock, asked)
+        for updater, delta in old.replay:
             self.update(key, delta, updater)
 
     def write(self, keys: Sequence[str], values: Sequence[Any]) -> None:

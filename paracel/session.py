@@ -24,6 +24,8 @@ from paracel.values import size_of
 BATCH_KEYS = 2048
 BATCH_BYTES = 256 * 1024
 
+Keep = Callable[[str, Any, int, int], None]
+
 
 @dataclass(slots=True)
 class Batch:
@@ -108,10 +110,10 @@ class Session(Exchange):
         listed = list(keys)
         refreshing = [key for key in listed if self.cache.start_refresh(key, self.clock)]
         if refreshing:
-            self._fetch(refreshing)
+            self._fetch(refreshing, self.cache.finish_refresh)
         return [key for key in listed if key not in self.cache]
 
-    def _fetch(self, keys: list[str]) -> Pending:
+    def _fetch(self, keys: list[str], keep: Keep | None = None) -> Pending:
         asked = self.clock
 
         def combine(replies: list[m.Found], routes: list[list[int] | None]) -> tuple[list[Any], set[str]]:
@@ -121,7 +123,7 @@ class Session(Exchange):
                 own = range(len(keys)) if positions is None else positions
                 missing.update(keys[own[at]] for at in reply.missing)
                 values = reply.values if positions is None else _scatter(values, own, reply.values)
-                self._keep(pick(keys, positions), reply, missing, asked)
+                self._keep(pick(keys, positions), reply, missing, asked, keep or self.cache.put)
             return values, missing
 
         def make(positions: Any) -> Message:
@@ -129,14 +131,16 @@ class Session(Exchange):
 
         return self.ask_by_key(keys, make, combine)
 
-    def _keep(self, keys: list[str], reply: m.Found | m.Updated, missing: Any, asked: int) -> None:
+    def _keep(
+        self, keys: list[str], reply: m.Found | m.Updated, missing: Any, asked: int, keep: Keep
+    ) -> None:
         if self.staleness is None:
             return
         for key, value in zip(keys, reply.values, strict=True):
             if key in missing:
                 self.cache.drop([key])
             else:
-                self.cache.put(key, value, reply.clock, asked)
+                keep(key, value, reply.clock, asked)
 
     # --- changes -----------------------------------------------------------------------------------------
 
@@ -184,7 +188,7 @@ class Session(Exchange):
             for part, positions in zip(replies, routes, strict=True):
                 failures.update(part.failures)
                 if reply:
-                    self._keep(pick(keys, positions), part, part.failures, asked)
+                    self._keep(pick(keys, positions), part, part.failures, asked, self.cache.put)
                     values = part.values if positions is None else _scatter(values, positions, part.values)
             if failures:
                 self.cache.drop(failures)
