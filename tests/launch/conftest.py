@@ -64,11 +64,15 @@ class Job:
     def stderr(self) -> str:
         return self.err.read_text(errors="replace")
 
-    def wait_said(self, text: str, times: int = 1) -> None:
+    def wait_said(self, text: str, times: int = 1, stream: str = "stdout") -> None:
+        """Wait until the job has written `text` so many times to `stream`."""
+
         def said() -> bool:
-            if self.process.poll() is not None and self.stdout.count(text) < times:
-                pytest.fail(f"ended with {self.process.returncode} and did not say {text!r}:\n{self.stdout}\n{self.stderr}")
-            return self.stdout.count(text) >= times
+            ended = self.process.poll() is not None
+            count = getattr(self, stream).count(text)
+            if ended and count < times:
+                pytest.fail(f"ended with {self.process.returncode}, no {text!r} in\n{self.stdout}\n{self.stderr}")
+            return count >= times
 
         wait_until(said, f"{text!r} in {self.stdout!r} {self.stderr!r}")
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -125,9 +126,9 @@ def test_no_value_of_the_environment_is_on_the_workers_command_line(name: str):
         assert not any(value in word for word in plan.workers.command if len(value) > 1)
 
 
-def test_only_named_settings_are_forwarded_to_other_hosts():
-    command = make_plan(*PLANS["mpi_mpich"]).workers.command
-    names = command[command.index("-genvlist") + 1].split(",")
+def test_open_mpi_is_told_by_name_what_to_pass_to_other_hosts():
+    command = make_plan(*PLANS["mpi_openmpi"]).workers.command
+    names = [name for option, name in pairwise(command) if option == "-x"]
     assert names == ["OMP_NUM_THREADS", "PARACEL_COORDINATOR", "PARACEL_KEY", "PYTHONPATH", "UCX_TLS"]
 
 

@@ -1,0 +1,59 @@
+import pytest
+
+from paracel import cli
+from paracel.errors import ConfigError, LaunchError
+from paracel.launch.plan import Options
+
+
+def test_the_defaults_are_one_worker_and_one_server_here():
+    assert cli.parse(["train.py"]) == (Options("train.py"), False)
+
+
+def test_every_option_arrives():
+    words = ("-p 2 -w 3 -m mpi --m_server local --ppn 4 --ppn_server 5 --mem_limit 600 --mem_limit_server 700 "
+             "--hostfile a --hostfile_server b -c cfg.json --dry-run --log-dir logs -v train.py x=1")  # fmt: skip
+    assert cli.parse(words.split()) == (
+        Options(
+            script="train.py", arguments=("x=1",), servers=2, workers=3, method="mpi", method_servers="local",
+            per_host=4, per_host_servers=5, memory_mb=600, memory_servers_mb=700, hostfile="a", hostfile_servers="b",
+            config_file="cfg.json", log_dir="logs", verbose=True,
+        ),
+        True,
+    )  # fmt: skip
+
+
+def test_the_long_names_are_paracels():
+    long, _ = cli.parse("--snum 2 --wnum 3 --method mpi --cfg_file c train.py".split())
+    short, _ = cli.parse("-p 2 -w 3 -m mpi -c c train.py".split())
+    assert long == short
+
+
+def test_what_follows_the_script_is_the_scripts():
+    options, dry_run = cli.parse(["-w", "2", "train.py", "-w", "3", "--dry-run", "--", "-p", "x"])
+    assert (options.workers, options.servers, dry_run) == (2, 1, False)
+    assert options.arguments == ("-w", "3", "--dry-run", "--", "-p", "x")
+
+
+@pytest.mark.parametrize("words", [[], ["-w", "two", "train.py"], ["--snu", "2", "train.py"], ["-w"]])
+def test_misuse_exits_with_2(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.parse(words)
+    assert caught.value.code == 2
+    assert "usage: prun" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("error", "status"), [(ConfigError("no"), 2), (LaunchError("no"), 1)])
+def test_errors_become_a_line_and_a_status(monkeypatch, capsys, error, status):
+    def refuse(options):
+        raise error
+
+    monkeypatch.setattr(cli, "survey", refuse)
+    assert cli.main(["train.py"]) == status
+    assert capsys.readouterr().err == "prun: error: no\n"
+
+
+def test_mesos_is_refused_with_what_to_use(tmp_path, capsys):
+    script = tmp_path / "train.py"
+    script.touch()
+    assert cli.main(["-m", "mesos", str(script)]) == 2
+    assert "Apache Mesos was retired; use --method mpi" in capsys.readouterr().err
