@@ -6,6 +6,7 @@ each array of at least `FRAME_BYTES`. What msgpack has no type for goes into ext
 """
 
 import struct
+import threading
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -28,8 +29,8 @@ _TUPLE, _SCALAR, _INLINE, _FRAMED = 1, 2, 3, 4
 _KINDS = "biufc"
 
 
-class _Encoder:
-    """One packer that is used again and again; large arrays go to `frames`."""
+class _Encoder(threading.local):
+    """One packer a thread, used again and again; large arrays go to `frames`."""
 
     def __init__(self) -> None:
         self.frames: list[Any] = []
@@ -92,9 +93,7 @@ class _Decoder:
         self._depth = depth
 
     def unpack(self, data: Any) -> Any:
-        return msgpack.unpackb(
-            data, ext_hook=self._extension, strict_map_key=False, unicode_errors="surrogatepass"
-        )
+        return msgpack.unpackb(data, ext_hook=self._extension, strict_map_key=False, unicode_errors="surrogatepass")
 
     def _extension(self, code: int, data: bytes) -> Any:
         if code == _TUPLE:
@@ -220,6 +219,5 @@ def _check_for(hint: Any) -> Callable[[Any], bool]:
 
 
 _CHECKS = {
-    kind: [(name, _check_for(hint)) for name, hint in typing.get_type_hints(kind).items()]
-    for kind in TAGS.values()
+    kind: [(name, _check_for(hint)) for name, hint in typing.get_type_hints(kind).items()] for kind in TAGS.values()
 }
