@@ -29,6 +29,8 @@ class ServerConfig:
         """The reverse; ConfigError for anything else."""
         try:
             values = json.loads(line)
+            if not isinstance(values, dict):
+                raise ConfigError(f"not a JSON object but a {type(values).__name__}")
             unknown = set(values) - {field.name for field in fields(cls)}
             if unknown:
                 raise ConfigError(f"a server does not know the settings {sorted(unknown)}")
