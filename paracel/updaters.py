@@ -24,24 +24,23 @@ class Arithmetic:
             if type(delta) is np.ndarray:
                 return self._ufunc(value, delta)
             return self.scalar(value, delta)
-        change = np.asarray(delta)
-        self._check_shapes(value, change)
-        if not np.can_cast(change.dtype, value.dtype, "same_kind"):
+        # a plain number takes on the array's dtype, so that uint8 stays uint8
+        change = delta if type(delta) in (int, float, bool) else np.asarray(delta)
+        self._check_shapes(value, np.shape(change))
+        if not np.can_cast(np.result_type(value, change), value.dtype, "same_kind"):
             return self._ufunc(value, change)
         out = value if in_place and value.flags.writeable else np.empty_like(value)
         return self._ufunc(value, change, out=out, casting="same_kind")
 
-    def _check_shapes(self, value: Any, change: Any) -> None:
-        if value.shape == change.shape or change.ndim == 0:
+    def _check_shapes(self, value: Any, shape: tuple[int, ...]) -> None:
+        if shape in (value.shape, ()):
             return
         try:
-            fits = np.broadcast_shapes(value.shape, change.shape) == value.shape
+            fits = np.broadcast_shapes(value.shape, shape) == value.shape
         except ValueError:
             fits = False
         if not fits:
-            raise ValueError(
-                f"{self.__name__}: a delta of shape {change.shape} does not fit a value of shape {value.shape}"
-            )
+            raise ValueError(f"{self.__name__}: a delta of shape {shape} does not fit a value of shape {value.shape}")
 
 
 def assign(_value: Any, delta: Any) -> Any:
@@ -115,5 +114,7 @@ BUILTINS: dict[str, Callable[..., Any]] = {
 
 
 def first_value(name: str, delta: Any) -> Any:
-    """What an update of a missing key writes: the delta (Paracel's rule), which `append` puts into a list."""
-    return [delta] if name == "append" else delta
+    """What an update of a missing key writes: the delta (Paracel's rule), as a list where the updater keeps one."""
+    if name == "append":
+        return [delta]
+    return list(delta) if name in ("extend", "union") and type(delta) is tuple else delta
