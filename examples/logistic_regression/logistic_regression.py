@@ -5,6 +5,7 @@ x), and s is +1 for label 1 and -1 for label 0. The penalty is on every weight, 
 as in Paracel.
 """
 
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 import paracel
 
 Vector = NDArray[np.float64]
+LIBSVM_LINE = re.compile(r"\s*[-+.\de]+(\s+\d+:[-+.\de]+)*\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +68,8 @@ def parse_libsvm(lines: list[str]) -> tuple[sp.csr_array, Vector]:
     stored = np.array([line.count(":") for line in lines])
     numbers = parse_numbers(" ".join(lines).replace(":", " "))
     if len(numbers) != len(lines) + 2 * stored.sum():
-        raise ValueError(
-            f"not LIBSVM lines (label index:value ...): one of {len(lines)} like {lines[0][:60]!r}"
-        )
+        wrong = next((line for line in lines if not LIBSVM_LINE.fullmatch(line)), lines[0])
+        raise ValueError(f"not a LIBSVM line (label index:value ...): {wrong[:80]!r}")
     row_ends = np.cumsum(1 + 2 * stored)
     label_at = row_ends - (1 + 2 * stored)
     pairs = np.delete(numbers, label_at)
@@ -79,12 +80,13 @@ def parse_libsvm(lines: list[str]) -> tuple[sp.csr_array, Vector]:
 
 
 def parse_numbers(text: str) -> Vector:
-    """As many numbers as can be read from the start of the text."""
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # numpy's note that the text went on: callers count
-        return np.fromstring(text, sep=" ")
+    """The numbers in the text; none if it is not all numbers."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # older numpy warns of text that it cannot read
+            return np.fromstring(text, sep=" ")
+    except (DeprecationWarning, ValueError):
+        return np.zeros(0)
 
 
 def fit_width(features: Vector | sp.csr_array, width: int) -> Vector | sp.csr_array:

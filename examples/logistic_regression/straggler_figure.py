@@ -13,7 +13,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-STALENESS = ("0", "1", "3", "inf")
+STALENESS = ("0", "1", "3", "Infinity")
 WORKERS = 4
 
 
@@ -21,9 +21,7 @@ def run(staleness: str, directory: Path) -> tuple[list[float], list[float]]:
     """Seconds and losses of one job, as its worker 0 saw them."""
     output = directory / staleness
     command = [sys.executable, "prun.py", "-w", str(WORKERS), "-p", "1", str(HERE / "straggler.py")]
-    subprocess.run(
-        [*command, f"staleness={staleness}", f"output={output}"], cwd=ROOT, check=True, timeout=300
-    )
+    subprocess.run([*command, f"staleness={staleness}", f"output={output}"], cwd=ROOT, check=True, timeout=300)
     table = np.loadtxt(output / "trace_0", delimiter="\t")
     return table[:, 0].tolist(), table[:, 1].tolist()
 

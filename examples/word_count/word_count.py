@@ -51,9 +51,7 @@ class WordCount(paracel.paralg):
         if method not in ("batch", "slow"):
             raise ValueError(f"method is {method!r}; allowed: 'batch', 'slow'")
         if (update_function or filter_function) and not handle_file:
-            raise ValueError(
-                "update_function and filter_function are functions in handle_file, which is not given"
-            )
+            raise ValueError("update_function and filter_function are functions in handle_file, which is not given")
         self.input = input
         self.topk = topk
         self.method = method
