@@ -71,6 +71,8 @@ class _Socket:
 
     def __init__(self, kind: int, key: str) -> None:
         self._socket: zmq.Socket[bytes] = _context().socket(kind)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
         for option in (zmq.SNDHWM, zmq.RCVHWM):
             self._socket.setsockopt(option, 0)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -90,7 +92,7 @@ class _Socket:
 
     def wait(self, seconds: float) -> bool:
         """Wait until something can be received."""
-        return bool(self._socket.poll(max(0, int(seconds * 1000))))
+        return bool(self._poller.poll(max(0, int(seconds * 1000))))
 
     def close(self, linger: float = 0.0) -> None:
         """Close; what is still being sent gets `linger` seconds in the background."""
@@ -102,30 +104,39 @@ class _Socket:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
-    def _receive_rest(self) -> Frames:
+    def _receive_frames(self, flags: int = zmq.NOBLOCK) -> Frames:
         """The first frame as bytes, the others as views of what zmq received."""
         receive = self._socket.recv
-        frames: Frames = [receive(zmq.NOBLOCK)]
-        while self._socket.getsockopt(zmq.RCVMORE):
-            frames.append(receive(zmq.NOBLOCK, copy=False).buffer)
+        frame = receive(flags, False)
+        frames: Frames = [frame.bytes]
+        while frame.more:
+            frame = receive(zmq.NOBLOCK, False)
+            frames.append(frame.buffer)
         return frames
 
     def _send(self, to: Sequence[bytes], frames: Sequence[Any]) -> None:
-        whole = list(frames)
-        for number, frame in enumerate(whole):
-            if number and len(frame) > PIECE_BYTES:
-                self._send_pieces(to, number, memoryview(frame))
-                whole[number] = b""
-        if len(whole) == 1:
-            self._socket.send_multipart([*to, whole[0]])
-        else:
-            self._socket.send_multipart([*to, *whole], copy=False)
+        send = self._socket.send
+        header, *arrays = frames
+        whole = [self._shortened(to, number, frame) for number, frame in enumerate(arrays, 1)]
+        for address in to:
+            send(address, zmq.SNDMORE)
+        send(header, zmq.SNDMORE if whole else 0)
+        for left, frame in zip(range(len(whole) - 1, -1, -1), whole):
+            send(frame, zmq.SNDMORE if left else 0, False)
 
-    def _send_pieces(self, to: Sequence[bytes], number: int, frame: memoryview) -> None:
+    def _shortened(self, to: Sequence[bytes], number: int, frame: Any) -> Any:
+        """The frame, or nothing in its place when it was sent ahead in pieces."""
         size = len(frame)
+        if size <= PIECE_BYTES:
+            return frame
+        view = memoryview(frame)
+        send = self._socket.send
         for offset in range(0, size, PIECE_BYTES):
-            head = _PIECE.pack(_MARKER, number, size, offset)
-            self._socket.send_multipart([*to, head, frame[offset : offset + PIECE_BYTES]], copy=False)
+            for address in to:
+                send(address, zmq.SNDMORE)
+            send(_PIECE.pack(_MARKER, number, size, offset), zmq.SNDMORE)
+            send(view[offset : offset + PIECE_BYTES], 0, False)
+        return b""
 
 
 class Listener(_Socket):
@@ -143,12 +154,17 @@ class Listener(_Socket):
             raise LaunchError(f"cannot listen on {endpoint}: {error}") from error
         self.address = self._socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()  # type: ignore[union-attr]
 
-    def receive(self) -> tuple[bytes, Frames] | None:
+    def wait_received(self) -> tuple[bytes, Frames] | None:
+        """Wait for a message; it and its sender, None if only a part of one came."""
+        return self.receive(0)
+
+    def receive(self, flags: int = zmq.NOBLOCK) -> tuple[bytes, Frames] | None:
         """The next whole message that is here, with its sender; None if there is none."""
         try:
             while True:
-                sender = self._socket.recv(zmq.NOBLOCK)
-                frames = self._receive_rest()
+                sender = self._socket.recv(flags)
+                flags = zmq.NOBLOCK
+                frames = self._receive_frames()
                 if _is_piece(frames):
                     self._assemblies.setdefault(sender, _Assembly()).add(*frames)
                     continue
@@ -182,7 +198,7 @@ class Link(_Socket):
         """The next whole message that is here; None if there is none."""
         try:
             while True:
-                frames = self._receive_rest()
+                frames = self._receive_frames()
                 if not _is_piece(frames):
                     return self._assembly.complete(frames)
                 self._assembly.add(*frames)
