@@ -178,10 +178,10 @@ class Entries(Message):
 
 @dataclass(frozen=True, slots=True)
 class Updated(Message):
-    """The new values if asked for (of failed keys the old ones), and the traceback texts of the failed keys."""
+    """The new values if asked for (of failed keys the old ones), and the traceback texts of failures by position."""
 
     values: Values
-    failures: dict[str, str]
+    failures: dict[int, str]
     clock: int
 
 

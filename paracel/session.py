@@ -91,11 +91,13 @@ class Session(Exchange):
             cached.resolve(([self.cache.value(key) for key in keys], set()))
             return cached
         fetched = self._fetch(stale)
+        missed = set(stale)
+        # taken now: a failed update may drop entries before the others are here
+        cached_values = {key: self.cache.value(key) for key in keys if key not in missed}
 
         def fill(replies: list[Any]) -> tuple[list[Any], set[str]]:
             fresh = dict(zip(stale, replies[0][0], strict=True))
-            values = [fresh[key] if key in fresh else self.cache.value(key) for key in keys]
-            return values, replies[0][1]
+            return [fresh[key] if key in fresh else cached_values[key] for key in keys], replies[0][1]
 
         return gather([fetched], fill)
 
@@ -186,9 +188,10 @@ class Session(Exchange):
             failures: dict[str, str] = {}
             values: list[Any] = [None] * len(keys)
             for part, positions in zip(replies, routes, strict=True):
-                failures.update(part.failures)
+                failed = {keys[positions[at] if positions else at]: text for at, text in part.failures.items()}
+                failures.update(failed)
                 if reply:
-                    self._keep(pick(keys, positions), part, part.failures, asked, self.cache.put)
+                    self._keep(pick(keys, positions), part, failed, asked, self.cache.put)
                     values = part.values if positions is None else _scatter(values, positions, part.values)
             if failures:
                 self.cache.drop(failures)
@@ -233,12 +236,12 @@ class Session(Exchange):
 
         def settle(outcome: Pending) -> None:
             failures = {} if outcome.error else outcome.result().failures
-            for key, pending in zip(batch.keys, batch.pendings, strict=True):
+            for at, (key, pending) in enumerate(zip(batch.keys, batch.pendings, strict=True)):
                 if outcome.error:
                     self._fail_update(pending, outcome.error)
-                elif key in failures:
+                elif at in failures:
                     self.cache.drop([key])
-                    self._fail_update(pending, UpdateError(batch.updater, {key: failures[key]}))
+                    self._fail_update(pending, UpdateError(batch.updater, {key: failures[at]}))
                 else:
                     pending.resolve(None)
 

@@ -73,19 +73,19 @@ class Store:
 
     def update(
         self, keys: Sequence[str], deltas: Sequence[Any], name: str, function: Callable[..., Any]
-    ) -> dict[str, str]:
+    ) -> dict[int, str]:
         """Apply an updater to every key, in order. A key whose updater raises stays as it is.
 
-        Returns the traceback text of each key that failed.
+        Returns the traceback text of each update that failed, by its position: a key may come more than once.
         """
         if self._update_plain(keys, deltas, function):
             return {}
-        failures: dict[str, str] = {}
-        for key, delta in zip(keys, deltas, strict=True):
+        failures: dict[int, str] = {}
+        for at, (key, delta) in enumerate(zip(keys, deltas, strict=True)):
             try:
                 self._update_one(key, delta, name, function)
             except Exception as error:
-                failures[key] = _users_part(error)
+                failures[at] = _users_part(error)
         return failures
 
     def remove(self, keys: Sequence[str]) -> list[bool]:
