@@ -112,7 +112,7 @@ class Channel:
 def error_of(failure: Failure) -> Exception:
     """The exception that a refusal stands for."""
     kind: Any = getattr(errors, failure.kind, None)
-    if isinstance(kind, type) and issubclass(kind, errors.ParacelError) and kind.__init__ is Exception.__init__:
+    if isinstance(kind, type) and issubclass(kind, errors.ParacelError) and "__init__" not in vars(kind):
         return kind(failure.text)
     return errors.RequestError(failure.text)
 
