@@ -99,7 +99,7 @@ class Exchange:
 
     def _follow(self, view: m.View) -> None:
         self._unanswered = 0
-        if view.number <= self.view.number:
+        if view.number < self.view.number:
             return
         self.view = view
         for server in view.lost:

@@ -1,0 +1,379 @@
+"""The core's rules, as functions that raise AssertionError where a rule is broken.
+
+The ordinary tests call them on the code as it is; `test_mutants.py` calls them on deliberately broken code, and
+expects them to fail. Those that take a seed are the same for the same seed.
+"""
+
+import copy
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from paracel import ring, store
+from paracel.cache import Cache
+from paracel.clock import SspClock
+from paracel.ring import SLOTS, Ring
+from paracel.store import Store
+from paracel.updaters import BUILTINS
+from support.cluster import Cluster
+from support.exact import same
+from support.models import NaiveClock, SerialModel
+
+# --- the clock --------------------------------------------------------------------------------------------
+
+
+def check_clock(workers: int, operations: Iterable[tuple[Any, ...]]) -> None:
+    """A read is released if and only if every running worker has committed as often as it needs."""
+    clock: SspClock[int] = SspClock(range(workers))
+    model = NaiveClock(dict.fromkeys(range(workers), 0))
+    before = 0
+    for number, (what, *given) in enumerate(operations):
+        if what == "read":
+            assert clock.reached(*given) == model.reached(*given), (number, what, given)
+            if not model.reached(*given):
+                clock.park(*given, number)
+                model.waiting.append((*given, number))
+        else:
+            assert getattr(clock, what)(*given) == getattr(model, what)(*given), (number, what, given)
+        slowest = sorted(worker for worker in model.running if model.clocks[worker] == model.value)
+        assert (clock.value, clock.clocks, clock.parked) == (model.value, model.clocks, len(model.waiting))
+        assert clock.slowest() == slowest
+        assert clock.value >= before, "a clock went back"
+        before = clock.value
+
+
+def clock_operations(rng: random.Random, workers: int, count: int = 60) -> Iterator[tuple[Any, ...]]:
+    """Reads, commits in and out of order and repeated, comings and goings; strangers too."""
+    for _ in range(count):
+        worker = rng.randint(0, workers)
+        yield rng.choice(
+            [("read", rng.randint(0, 8)), ("commit", worker, rng.randint(0, 8)), ("commit", worker, rng.randint(0, 8))]
+            * 3
+            + [("leave", worker), ("enter", worker)]
+        )
+
+
+def check_clock_seed(seed: int) -> None:
+    rng = random.Random(seed)
+    workers = rng.randint(0, 4)
+    check_clock(workers, clock_operations(rng, workers))
+
+
+# --- the ring ---------------------------------------------------------------------------------------------
+
+
+def owners(servers: Iterable[int]) -> list[int]:
+    return [Ring(servers).chain(slot, 1)[0] for slot in range(SLOTS)]
+
+
+def check_ring_order(servers: Sequence[int], rng: random.Random) -> None:
+    """Everyone who knows the same servers computes the same ring, in whatever order they came."""
+    shuffled = rng.sample([*servers, *servers[:2]], len(servers) + len(servers[:2]))
+    assert owners(shuffled) == owners(servers)
+    keys = [f"key {number}" for number in range(200)]
+    one, other = Ring(servers), Ring(shuffled)
+    assert [one.server_of(key) for key in keys] == [other.server_of(key) for key in keys]
+
+
+def check_ring_moves(servers: Sequence[int], change: int) -> None:
+    """A slot moves if and only if it goes to the server that came, or was on the server that went."""
+    small = [server for server in servers if server != change]
+    for old, new in zip(owners(small), owners([*small, change]), strict=True):
+        assert old == new or new == change
+    for slot in range(0, SLOTS, 7):
+        with_it = Ring([*small, change]).chain(slot, len(servers) + 1)
+        assert tuple(server for server in with_it if server != change) == Ring(small).chain(slot, len(servers))
+
+
+def check_ring_balance(servers: Sequence[int]) -> None:
+    """No server has much more than its share, and each has some of every kind of keys."""
+    counts = np.bincount(Ring(servers).owners, minlength=max(servers) + 1)[list(servers)]
+    assert counts.sum() == SLOTS
+    assert counts.max() <= 1.5 * SLOTS / len(servers)
+    assert counts.min() >= 0.5 * SLOTS / len(servers)
+
+
+#: Where the keys are, for ever: another version, machine or process must find them there.
+GOLDEN_SLOTS = {"": 180, "w": 691, "key": 751, "\u00e9": 990, "\ud800": 874, "a" * 1000: 719, "the": 812, "and": 964}
+GOLDEN_SERVERS = [2, 2, 1, 2, 0, 2, 2, 0]
+
+
+def check_ring_is_the_same_everywhere() -> None:
+    """The golden slots and servers, one key at a time and all at once."""
+    keys = list(GOLDEN_SLOTS)
+    assert [ring.slot_of(key) for key in keys] == list(GOLDEN_SLOTS.values())
+    assert ring.slots_of(keys).tolist() == list(GOLDEN_SLOTS.values())
+    assert [Ring(range(3)).server_of(key) for key in keys] == GOLDEN_SERVERS
+
+
+# --- the store --------------------------------------------------------------------------------------------
+
+KEYS = [f"key {number}" for number in range(6)]
+NUMBERS = ("add", "sub", "mul", "max", "min", "assign")
+
+
+def some_value(rng: random.Random) -> Any:
+    """A number, an array below or above what is lent, or a container; some arrays cannot be written."""
+    size = rng.choice([2, 20])
+    dtype = rng.choice(["f8", ">f4", "i8", "u1", "?"])
+    array = np.array([rng.randint(0, 1) for _ in range(size)], dtype)
+    array.flags.writeable = rng.random() < 0.8
+    return rng.choice(
+        [rng.randint(-9, 9), rng.randint(-9, 9), rng.random(), True, "text", [1, array.copy()], {"a": 1}, ("t",)]
+        + [array] * 6
+    )
+
+
+def keep(value: Any, _delta: Any) -> Any:
+    return value
+
+
+def replace(_value: Any, delta: Any) -> Any:
+    return delta
+
+
+def spoil(value: Any, _delta: Any) -> Any:
+    """Changes what it is given, as far as it can, and fails then."""
+    if isinstance(value, list):
+        value.append("spoiled")
+    if isinstance(value, dict):
+        value["spoiled"] = 1
+    if isinstance(value, np.ndarray):
+        value += 1
+    raise RuntimeError("spoiled")
+
+
+def halve(value: Any, _delta: Any) -> Any:
+    return value[: len(value) // 2]
+
+
+USERS: dict[str, Callable[[Any, Any], Any]] = {"f:keep": keep, "f:replace": replace, "f:spoil": spoil, "f:halve": halve}
+
+
+class StoreRun:
+    """A store beside a plain dict, and everything that was ever handed out, with what it was then."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.store = Store()
+        self.model = SerialModel()
+        self.handed: list[tuple[Any, Any]] = []
+
+    def step(self) -> None:
+        """One operation on both, and all the checks."""
+        self.rng.choice([self.write, self.update, self.update, self.update, self.read, self.select, self.remove])()
+        assert sorted(self.store.entries) == sorted(self.model.entries)
+        for key, value in self.model.entries.items():
+            assert same(self.store.entries[key], value), (key, self.store.entries[key], value)
+        for now, then in self.handed:
+            assert same(now, then), "what a reply holds has changed"
+
+    def write(self) -> None:
+        keys = self.rng.sample(KEYS, 2)
+        values = [some_value(self.rng) for _ in keys]
+        self.model.entries.update(zip(keys, copy.deepcopy(values), strict=True))
+        self.store.write(keys, values)
+
+    def update(self) -> None:
+        keys = self.rng.choices(KEYS, k=self.rng.randint(1, 4))
+        deltas = [some_value(self.rng) for _ in keys]
+        name = self.rng.choice([*BUILTINS, *USERS, "add", "add"])
+        expected = {}
+        for at, (key, delta) in enumerate(zip(keys, deltas, strict=True)):
+            if not self._update_model(key, delta, name):
+                expected[at] = key
+        failures = self.store.update(keys, deltas, name, USERS[name] if name in USERS else BUILTINS[name])
+        assert sorted(failures) == sorted(expected), (name, failures, expected)
+
+    def _update_model(self, key: str, delta: Any, name: str) -> bool:
+        if name not in USERS or key not in self.model.entries:
+            return self.model.update(key, delta, name)
+        try:
+            self.model.entries[key] = copy.deepcopy(USERS[name](copy.deepcopy(self.model.entries[key]), delta))
+        except Exception:
+            return False
+        return True
+
+    def read(self) -> None:
+        keys = self.rng.choices([*KEYS, "never written"], k=3)
+        values, missing = self.store.read(keys)
+        assert missing == [at for at, key in enumerate(keys) if key not in self.model.entries]
+        assert same(values, [self.model.entries.get(key) for key in keys])
+        self._hand(values)
+
+    def select(self) -> None:
+        chosen = self.rng.sample(KEYS, 3)
+        keys, values = self.store.select(None if self.rng.random() < 0.5 else lambda key, _value: key in chosen)
+        for key, value in zip(keys, values, strict=True):
+            assert same(value, self.model.entries[key])
+        self._hand(values)
+
+    def remove(self) -> None:
+        keys = self.rng.sample(KEYS, 1)
+        was_there = [self.model.entries.pop(key, None) is not None for key in keys]
+        assert self.store.remove(keys) == was_there
+
+    def _hand(self, values: list[Any]) -> None:
+        self.handed.append((values, copy.deepcopy(values)))
+
+
+def check_store_seed(seed: int) -> None:
+    """The store is the plain dict, and what it has handed to a reply never changes after."""
+    with patch.object(store, "FRAME_BYTES", 64):
+        run = StoreRun(random.Random(seed))
+        for _ in range(50):
+            run.step()
+
+
+# --- requests ---------------------------------------------------------------------------------------------
+
+
+def check_exactly_once(seed: int) -> None:
+    """Over pipes that drop, repeat and reorder, every request is run once, in order, and answered."""
+    rng = random.Random(seed)
+    cluster = Cluster(rng.randint(1, 2), rng=rng, lossy=True)
+    session = cluster.join()
+    keys = ["log", "other log", "third log"]
+    written: dict[str, list[int]] = {key: [] for key in keys}
+    for number in range(40):
+        key = rng.choice(keys)
+        written[key].append(number)
+        if rng.random() < 0.3:
+            values = cluster.settle(session.update_multi([key], [number], "append", True))
+            assert values == [written[key]]
+        else:
+            session.update(key, number, "append")
+        for _ in range(rng.randint(0, 3)):
+            cluster.step()
+    cluster.settle(session.acknowledged())
+    held = {key: value for shard in cluster.shards.values() for key, value in shard.store.entries.items()}
+    assert held == {key: numbers for key, numbers in written.items() if numbers}
+
+
+def check_acknowledged(seed: int) -> None:
+    """A session counts itself acknowledged if and only if every update it was given has been answered."""
+    rng = random.Random(seed)
+    cluster = Cluster(3, rng=rng)
+    session = cluster.join()
+    tasks = [
+        session.update(f"key {rng.randint(0, 9)}", 1, rng.choice(["add", "max"])) for _ in range(rng.randint(0, 12))
+    ]
+    waits = session.acknowledged()
+    while True:
+        assert waits.done == all(task.done for task in tasks)
+        if not cluster.step():
+            break
+    assert waits.done
+
+
+def check_order(seed: int) -> None:
+    """Whatever one client asks of one key happens in the order in which it asked, coalesced or not."""
+    rng = random.Random(seed)
+    cluster = Cluster(rng.randint(1, 2), rng=rng)
+    session, model = cluster.join(), SerialModel()
+    for _ in range(40):
+        key, number = f"key {rng.randint(0, 2)}", rng.randint(1, 3)
+        updater = rng.choice(["add", "mul", "sub", "max", "assign"])
+        match rng.randint(0, 9):
+            case 0:
+                session.write([key], [number])
+                model.entries[key] = number
+            case 1:
+                session.remove([key])
+                model.entries.pop(key, None)
+            case 2:
+                values, missing = cluster.settle(session.read([key]))
+                assert (None if missing else values[0]) == model.entries.get(key)
+            case 3:
+                session.update_multi([key], [number], updater, False)
+                model.update(key, number, updater)
+            case _:
+                session.update(key, number, updater)
+                model.update(key, number, updater)
+        for _ in range(rng.choice([0, 0, 0, 1, 3])):
+            cluster.step()
+    cluster.settle(session.acknowledged())
+    held = {key: value for shard in cluster.shards.values() for key, value in shard.store.entries.items()}
+    assert held == model.entries
+
+
+# --- the cache --------------------------------------------------------------------------------------------
+
+
+class CacheRun:
+    """A cache beside a server that is a dict of lists; every update appends a token, so that each can be counted."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.cache = Cache()
+        self.truth: dict[str, list[Any]] = {key: [] for key in "abc"}
+        self.clocks: dict[str, int] = {}
+        self.expected: dict[str, list[Any]] = {}
+        self.asked: dict[str, list[Any]] = {}
+        self.tokens = 0
+        self.clock = 0
+
+    def step(self) -> None:
+        key = self.rng.choice("abc")
+        self.rng.choice([self.read, self.own, self.own, self.write, self.other, self.ask, self.answer, self.drop])(key)
+        for each in "abc":
+            clock = self.clocks.get(each)
+            assert self.cache.clock_of(each) == clock
+            for needed in range(self.clock + 2):
+                assert self.cache.fresh(each, needed) == (clock is not None and clock >= needed)
+            if clock is not None:
+                assert self.cache.value(each) == self.expected[each]
+
+    def token(self) -> str:
+        self.tokens += 1
+        return f"token {self.tokens}"
+
+    def read(self, key: str) -> None:
+        """A blocking read of the server's newest value; none while a refresh is under way."""
+        if key not in self.asked:
+            self.clock += self.rng.randint(0, 1)
+            self.cache.put(key, self.truth[key], self.clock, self.clock)
+            self.clocks[key], self.expected[key] = self.clock, list(self.truth[key])
+
+    def own(self, key: str) -> None:
+        token = self.token()
+        self.cache.update(key, token, BUILTINS["append"])
+        self.truth[key].append(token)
+        if key in self.expected:
+            self.expected[key].append(token)
+        if key in self.asked:
+            self.asked[key].append(token)
+
+    def write(self, key: str) -> None:
+        token = self.token()
+        self.cache.write([key], [[token]])
+        self.truth[key] = [token]
+        if key in self.expected:
+            self.expected[key] = [token]
+        if key in self.asked:
+            self.asked[key] = [token]
+
+    def other(self, key: str) -> None:
+        self.truth[key].append(self.token())
+
+    def ask(self, key: str) -> None:
+        """A refresh leaves; what the server had then, and own changes since, will be the value."""
+        if self.cache.start_refresh(key, self.rng.randint(0, self.clock + 1)):
+            assert key in self.clocks
+            self.asked[key] = list(self.truth[key])
+
+    def answer(self, key: str) -> None:
+        if key in self.asked:
+            self.clock += 1
+            snapshot = self.asked.pop(key)
+            own = [token for token in snapshot]
+            self.cache_answer(key, own)
+
+    def cache_answer(self, key: str, value: list[Any]) -> None:
+        raise AssertionError
+
+    def drop(self, key: str) -> None:
+        self.cache.drop([key])
