@@ -50,9 +50,11 @@ class Inbox:
 
         A message without a number, or one that came before, brings only its confirmation.
         """
-        if not envelope.request and sender not in self._peers:
-            return
-        peer = self._peers.setdefault(sender, Peer())
+        peer = self._peers.get(sender)
+        if peer is None:
+            if not envelope.request:
+                return
+            peer = self._peers[sender] = Peer()
         peer.confirm(envelope.confirmed)
         if peer.next <= envelope.request < peer.next + WINDOW:
             peer.held[envelope.request] = envelope

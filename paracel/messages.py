@@ -5,7 +5,7 @@ the coordinator's messages carry the number 0 and may be repeated at will.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 Keys = list[str]
 Values = list[Any]
@@ -320,8 +320,7 @@ TAGS: dict[int, type[Message]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A message with its numbers: the request's own, the highest that the sender has all replies up to, the view."""
 
     request: int

@@ -72,7 +72,8 @@ def gather(parts: Sequence[Pending], combine: Callable[[list[Any]], Any]) -> Pen
         except Exception as failed:
             whole.fail(failed)
 
-    all_done(parts).then(finish)
+    last = parts[0] if len(parts) == 1 else all_done(parts)
+    last.then(finish)
     return whole
 
 

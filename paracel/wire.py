@@ -114,6 +114,9 @@ class _Decoder:
 # --- messages ---------------------------------------------------------------------------------------------
 
 _HEAD = 5
+_INT = {int}
+#: Messages whose first two fields are keys and their values.
+_PAIRED = (messages.Write, messages.Update)
 _TAG_OF = {kind: tag for tag, kind in TAGS.items()}
 
 
@@ -151,29 +154,23 @@ def decode(frames: Sequence[Any]) -> Envelope:
 
 def _decode(frames: Sequence[Any]) -> Envelope:
     header = _Decoder(frames).unpack(frames[0])
-    if type(header) is not list or len(header) < _HEAD or any(type(n) is not int for n in header[:_HEAD]):
+    if type(header) is not list or len(header) < _HEAD or set(map(type, header[:_HEAD])) != _INT:
         raise WireError("not a message: no header")
-    version, tag, request, confirmed, view = header[:_HEAD]
+    version, tag, request, confirmed, view, *given = header
     if version != VERSION:
         raise WireError(f"protocol version {version}; this is version {VERSION}")
     kind = TAGS.get(tag)
     if kind is None:
         raise WireError(f"no message has tag {tag}")
     checks = _CHECKS[kind]
-    given = header[_HEAD:]
     if len(given) != len(checks):
         raise WireError(f"{kind.__name__} has {len(checks)} fields, not {len(given)}")
     for (name, check), value in zip(checks, given, strict=True):
         if not check(value):
             raise WireError(f"{kind.__name__}.{name} is of a wrong type")
-    _check_pairs(kind, given)
-    return Envelope(request, confirmed, view, kind(*given))
-
-
-def _check_pairs(kind: type[Message], given: list[Any]) -> None:
-    """Keys and values come in pairs; a value must be one that could have been sent."""
-    if kind in (messages.Write, messages.Update) and len(given[0]) != len(given[1]):
+    if kind in _PAIRED and len(given[0]) != len(given[1]):
         raise WireError(f"{kind.__name__} of {len(given[0])} keys and {len(given[1])} values")
+    return Envelope(request, confirmed, view, kind(*given))
 
 
 def _is_values(value: Any) -> bool:
@@ -190,7 +187,8 @@ def _is_any(value: Any) -> bool:
 
 
 def _is_list_of(kind: type) -> Callable[[Any], bool]:
-    return lambda value: type(value) is list and set(map(type, value)) <= {kind}
+    kinds = {kind}
+    return lambda value: type(value) is list and (not value or set(map(type, value)) == kinds)
 
 
 def _is_dict_of(key: type, item: type) -> Callable[[Any], bool]:
