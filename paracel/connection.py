@@ -167,11 +167,15 @@ class Connection:
         self._send_outbox()
 
     def _drain(self, server: int, link: Link) -> None:
+        """Take what is here. After the last awaited reply there is nothing to look for."""
         now = time.monotonic()
+        channel = self.session.channels.get(server)
         while (frames := link.receive()) is not None:
             envelope = self._decoded(server, frames)
             if envelope is not None:
                 self.session.receive(server, envelope, now)
+            if channel is not None and not channel.outstanding:
+                return
 
     def _decoded(self, server: int, frames: Frames) -> Envelope | None:
         try:
