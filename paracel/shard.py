@@ -15,7 +15,7 @@ from paracel.functions import Functions
 from paracel.inbox import READS, Inbox
 from paracel.messages import Envelope, Message
 from paracel.store import Store
-from paracel.values import check_tree
+from paracel.values import check_tree, copy_value
 
 
 class Asked(NamedTuple):
@@ -193,7 +193,7 @@ class Shard:
             check_tree(value)
         except CarryError as error:
             raise CarryError(f"the result of {message.name!r} {error}") from None
-        return m.Result(value)
+        return m.Result(copy_value(value))  # it may be part of an entry, and entries change in place
 
     def _enter(self, message: m.Enter) -> Message:
         return m.Entered(self.clock.enter(message.worker))
