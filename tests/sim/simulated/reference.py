@@ -1,0 +1,48 @@
+"""When a server must answer, written down a second time: plainly, slowly, and from the guarantee alone."""
+
+from paracel import messages as m
+from paracel.messages import Envelope
+
+
+class ReferenceClock:
+    """Takes what a server takes, each sender's requests once and in order, and knows which of them must wait."""
+
+    def __init__(self, workers: int) -> None:
+        self._commits = dict.fromkeys(range(workers), 0)
+        self._running = set(range(workers))
+        self._next: dict[bytes, int] = {}
+        self._early: dict[tuple[bytes, int], m.Message] = {}
+        self.waiting: dict[tuple[bytes, int], int] = {}
+
+    @property
+    def value(self) -> int:
+        """The commits that every running worker has made."""
+        return min((self._commits[worker] for worker in self._running), default=max(self._commits.values()))
+
+    def handle(self, sender: bytes, envelope: Envelope) -> None:
+        """Take one message; afterwards `waiting` holds exactly the reads that have to wait."""
+        if not envelope.request:
+            if isinstance(envelope.message, m.Leave):
+                self._running.discard(envelope.message.worker)
+        else:
+            self._early[sender, envelope.request] = envelope.message
+            following = self._next.get(sender, 1)
+            while (message := self._early.pop((sender, following), None)) is not None:
+                self._note(sender, following, message)
+                following += 1
+            self._next[sender] = following
+        value, running = self.value, bool(self._running)
+        self.waiting = {key: least for key, least in self.waiting.items() if running and least > value}
+
+    def _note(self, sender: bytes, request: int, message: m.Message) -> None:
+        match message:
+            case m.Commit(worker, clock):
+                self._commits[worker] = clock
+            case m.Leave(worker):
+                self._running.discard(worker)
+            case m.Enter(worker) if worker not in self._running:
+                self._commits[worker] = max(self._commits.values())
+                self._running.add(worker)
+            case m.Read(min_clock=least) | m.Scan(min_clock=least) | m.Top(min_clock=least):
+                if self._running and least > self.value:
+                    self.waiting[sender, request] = least

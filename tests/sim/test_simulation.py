@@ -1,0 +1,59 @@
+"""Many small jobs on many bad networks. `PARACEL_SIM_SEED=7` repeats one; `PARACEL_SIM_SEEDS=100000` looks further."""
+
+import os
+from collections import Counter
+
+import pytest
+from simulated.cluster import Cluster, run
+
+from paracel import messages as m
+
+SEEDS = int(os.environ.get("PARACEL_SIM_SEEDS", "1500"))
+ONE = os.environ.get("PARACEL_SIM_SEED")
+GROUP = 100
+
+
+@pytest.mark.parametrize("first", [int(ONE)] if ONE else range(0, SEEDS, GROUP))
+def test_every_job_ends_as_if_it_had_run_serially(first: int) -> None:
+    """Every update once, no read staler than allowed, none parked longer than needed, and nobody hangs."""
+    for seed in range(first, first + 1 if ONE else min(first + GROUP, SEEDS)):
+        run(seed)
+
+
+def test_a_seed_repeats_its_run() -> None:
+    assert trace(run(4)) == trace(run(4))
+    assert trace(run(4)) != trace(run(5))
+
+
+def trace(cluster: Cluster) -> tuple[object, ...]:
+    return (
+        cluster.network.now,
+        cluster.network.sent,
+        [worker.clock for worker in cluster.workers],
+        [repr(dict(server.shard.store.entries)) for server in cluster.servers],
+    )
+
+
+def test_the_simulation_meets_what_it_is_for() -> None:
+    """Faults and waits happen often enough for a wrong protocol to be seen."""
+    seen: Counter[str] = Counter()
+    for seed in range(150):
+        note(run(seed), seen)
+    rare = [what for what in WHAT if seen[what] < 5]
+    assert not rare, f"seldom or never: {rare}; seen: {seen}"
+
+
+WHAT = ("dropped", "repeated", "parked", "resent", "probed", "died", "lost a server", "eventual", "returned")
+
+
+def note(cluster: Cluster, seen: Counter[str]) -> None:
+    weather = cluster.scenario.weather
+    seen["dropped"] += weather.drop > 0
+    seen["repeated"] += any(server.shard.inbox.duplicates for server in cluster.servers)
+    seen["parked"] += cluster.answers[m.Waiting] > 0
+    seen["resent"] += cluster.answers[m.Lost] > 0
+    seen["probed"] += cluster.questions[m.Probe] > 0
+    seen["died"] += any(worker.died for worker in cluster.workers)
+    seen["lost a server"] += any(worker.error is not None for worker in cluster.workers)
+    seen["eventual"] += any(plan.staleness == float("inf") for plan in cluster.scenario.plans)
+    seen["returned"] += cluster.questions[m.Leave] > len(cluster.workers) * len(cluster.servers)
