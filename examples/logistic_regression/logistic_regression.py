@@ -176,10 +176,10 @@ class LogisticRegression(paracel.paralg):
     def ipm(self) -> None:
         """Each round: every worker trains alone over its part; theta becomes the mean of the results."""
         theta = self.paracel_read("theta")
-        for _ in range(self.rounds):
-            start = theta
+        for done in range(self.rounds):
+            start, rate = theta, self.decayed(done)
             for batch in self.shuffled():
-                theta = theta - self.alpha * gradient(theta, batch, self.beta)
+                theta = theta - rate * gradient(theta, batch, self.beta)
             theta = self.add_shares(theta - start)
 
     def add_shares(self, step: Vector) -> Vector:
@@ -203,18 +203,22 @@ class LogisticRegression(paracel.paralg):
         steps_a_round = -(-len(self.training) // self.batch_size)
         commits_a_round = -(-steps_a_round // push_every)
         self.set_total_iters(self.rounds * commits_a_round)  # workers with fewer samples end sooner
-        for _ in range(self.rounds):
-            unsent = np.zeros(self.width + 1)
+        for done in range(self.rounds):
+            unsent, rate = np.zeros(self.width + 1), self.decayed(done)
             for step, batch in enumerate(self.shuffled()):
                 if step % read_every == 0:
                     theta = self.paracel_read("theta") + unsent
-                change = -self.alpha * gradient(theta, batch, self.beta)
+                change = -rate * gradient(theta, batch, self.beta)
                 theta, unsent = theta + change, unsent + change
                 if (step + 1) % push_every == 0 or step + 1 == steps_a_round:
                     self.paracel_update("theta", unsent)
                     unsent = np.zeros(self.width + 1)
                     self.iter_commit()
             self.note_loss(theta)
+
+    def decayed(self, done: int) -> float:
+        """The learning rate after so many rounds. Mini-batches are noisy: with a constant one the end would be, too."""
+        return self.alpha / float(np.sqrt(done + 1))
 
     def shuffled(self) -> Iterator[Samples]:
         """This worker's samples in mini-batches, in a new order each time."""

@@ -13,7 +13,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-STALENESS = ("0", "1", "3", "Infinity")
+STALENESS = ("0", "1", "3", "Infinity")  # as JSON spells them
 WORKERS = 4
 
 

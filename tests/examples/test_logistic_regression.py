@@ -96,7 +96,7 @@ def test_the_other_methods_reach_the_accuracy(run, optimum, method):
 
 @pytest.mark.parametrize(("method", "staleness"), [("agd", "0"), ("agd", "3"), ("downpour", "2"), ("agd", "Infinity")])
 def test_asynchronous_methods_with_bounded_staleness(run, optimum, method, staleness):
-    arguments = ["-c", f"{FOLDER}/{method}.json", SCRIPT, f"staleness={staleness}", "rounds=3"]
+    arguments = ["-c", f"{FOLDER}/{method}.json", SCRIPT, f"staleness={staleness}", "rounds=5"]
     done = run.prun(2, 2, *arguments)
     assert done.status == 0, done.err
     assert optimum - 1e-6 <= done.figure("training objective") <= 1.05 * optimum
