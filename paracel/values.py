@@ -85,7 +85,7 @@ def _flaw(value: Any, depth: int) -> str:
     """What is wrong with the value, or an empty string."""
     kind = type(value)
     if kind is int:
-        return "" if -(1 << 63) <= value < 1 << 64 else f"int {value:#.40x} needs more than 64 bits"
+        return "" if -(1 << 63) <= value < 1 << 64 else f"int {hex(value)[:40]} needs more than 64 bits"
     if kind in IMMUTABLE:
         return ""
     if kind is np.ndarray or isinstance(value, np.generic):
