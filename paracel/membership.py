@@ -71,8 +71,8 @@ class Membership:
 
     @property
     def ready(self) -> bool:
-        """Whether all servers have registered."""
-        return len(self._servers) + len(self._lost) >= self.expected
+        """Whether of every server it is known where it is, or that it is gone."""
+        return len(self._servers.keys() | self._lost.keys()) >= self.expected
 
     @property
     def missing(self) -> list[int]:

@@ -1,0 +1,169 @@
+"""The coordinator's brain: who is in the job."""
+
+import logging
+
+import pytest
+
+from paracel import messages as m
+from paracel.membership import JobStatistics, Membership, ServerStatistics, WorkerStatus
+
+
+class Hosts:
+    """Which processes are alive, as the coordinator would look it up."""
+
+    def __init__(self):
+        self.dead = set()
+
+    def alive(self, host, pid):
+        return (host, pid) not in self.dead
+
+
+@pytest.fixture
+def hosts():
+    return Hosts()
+
+
+@pytest.fixture
+def membership():
+    return Membership(2, 2, 30.0)
+
+
+def register(server, pid=100):
+    return m.Register(server, f"ipc://{server}", "n1", pid + server)
+
+
+def tell(membership, hosts, message, sender=b"someone"):
+    return list(membership.handle(sender, message, hosts.alive))
+
+
+def start(membership, hosts):
+    for server in range(membership.expected):
+        tell(membership, hosts, register(server), b"server")
+
+
+def test_servers_register_and_the_view_is_numbered(membership, hosts):
+    assert (membership.ready, membership.missing) == (False, [0, 1])
+    ((to, first),) = tell(membership, hosts, register(1), b"server 1")
+    assert (to, first) == (b"server 1", m.View(1, {1: "ipc://1"}, {}, 2, {}))
+    assert (membership.ready, membership.missing) == (False, [0])
+    ((_, second),) = tell(membership, hosts, register(0))
+    assert second == m.View(2, {0: "ipc://0", 1: "ipc://1"}, {}, 2, {})
+    assert membership.ready
+    assert membership.addresses == {0: "ipc://0", 1: "ipc://1"}
+
+
+def test_a_server_may_register_twice_and_another_process_may_not(membership, hosts):
+    tell(membership, hosts, register(0))
+    assert isinstance(tell(membership, hosts, register(0))[0][1], m.View)
+    ((_, refusal),) = tell(membership, hosts, register(0, pid=555))
+    assert refusal == m.Failure("LaunchError", "server 0 is registered already, pid 100")
+    for stranger in (2, -1):
+        ((_, refusal),) = tell(membership, hosts, register(stranger))
+        assert refusal.text == f"server {stranger} is not one of 2"
+
+
+def test_clients_that_come_early_are_answered_when_all_servers_are_there(membership, hosts):
+    tell(membership, hosts, register(0))
+    assert tell(membership, hosts, m.Join(0, "n2", 7), b"worker") == []
+    assert tell(membership, hosts, m.GetView(), b"reader") == []
+    answers = tell(membership, hosts, register(1), b"server 1")
+    view = m.View(2, {0: "ipc://0", 1: "ipc://1"}, {}, 2, {0: "n2, pid 7"})
+    assert answers == [(b"server 1", view), (b"worker", view), (b"reader", view)]
+    assert tell(membership, hosts, m.GetView()) == [(b"someone", view)]
+
+
+def test_a_server_that_ended_does_not_stand_for_one_that_has_not_come(membership, hosts):
+    tell(membership, hosts, register(0))
+    membership.server_exited(0, "exited with status 1")
+    assert not membership.ready
+    assert tell(membership, hosts, m.Join(0, "n2", 7)) == []
+    tell(membership, hosts, register(1))
+    assert membership.ready
+    assert membership.view().lost == {0: "exited with status 1"}
+
+
+def test_a_server_that_ended_before_it_registered_is_lost(membership, hosts):
+    membership.server_exited(1, "no such file")
+    ((_, view),) = tell(membership, hosts, register(0))
+    assert membership.ready
+    assert (view.servers, view.lost) == ({0: "ipc://0"}, {1: "no such file"})
+
+
+def test_a_lost_server_stays_lost_for_its_first_reason(membership, hosts):
+    start(membership, hosts)
+    membership.server_exited(1, "killed")
+    membership.server_exited(1, "no heartbeat")
+    assert membership.view() == m.View(3, {0: "ipc://0"}, {1: "killed"}, 2, {})
+    assert membership.lost == {1: "killed"}
+    assert membership.addresses == {0: "ipc://0"}
+    membership.lost.clear()
+    assert membership.lost
+
+
+@pytest.mark.parametrize(
+    ("worker", "refused"), [(-1, None), (0, None), (1, None), (2, "worker 2 is not one of the job's 2 workers")]
+)
+def test_who_may_join(membership, hosts, worker, refused):
+    start(membership, hosts)
+    ((_, answer),) = tell(membership, hosts, m.Join(worker, "n2", 7))
+    assert answer == (m.Failure("ConfigError", refused) if refused else membership.view())
+
+
+@pytest.mark.parametrize("gone", [None, "left", "died"])
+def test_a_number_is_taken_again_if_and_only_if_its_worker_is_gone(membership, hosts, gone):
+    start(membership, hosts)
+    tell(membership, hosts, m.Join(0, "n2", 7))
+    if gone == "left":
+        tell(membership, hosts, m.Goodbye(0))
+    if gone == "died":
+        hosts.dead.add(("n2", 7))
+    ((_, answer),) = tell(membership, hosts, m.Join(0, "n2", 8))
+    assert isinstance(answer, m.View) == (gone is not None)
+    if gone is None:
+        assert answer.text == "worker 0 is n2, pid 7, already"
+        assert isinstance(tell(membership, hosts, m.Join(0, "n2", 7))[0][1], m.View), "the same process may"
+
+
+def test_other_messages_are_refused(membership, hosts):
+    assert tell(membership, hosts, m.Done(1)) == [
+        (b"someone", m.Failure("RequestError", "a coordinator does not take Done"))
+    ]
+    assert tell(membership, hosts, m.Goodbye(-1)) == []
+
+
+def test_a_server_is_lost_if_and_only_if_it_is_silent_for_longer_than_the_timeout(membership, hosts):
+    start(membership, hosts)
+    quiet = m.Statistics(1, 5, 6, 0, 0, 7, 1, 3, {1: 4, 0: 3})
+    for second in range(62):
+        assert m.GetStatistics() in membership.tick(float(second), hosts.alive)
+        assert (0 in membership.lost) == (second > 30)
+        if second % 30 == 0:
+            membership.heard(1, quiet)
+    assert membership.lost == {0: "no heartbeat for 30 s"}
+    known = ServerStatistics(1, "ipc://1", "n1", 101, 5, 6, 7, 1, 3, ((0, 3), (1, 4)))
+    assert membership.statistics() == JobStatistics(3, (known,), ((0, "no heartbeat for 30 s"),), ())
+
+
+def test_a_job_that_slept_as_a_whole_goes_on(membership, hosts):
+    start(membership, hosts)
+    membership.tick(0.0, hosts.alive)
+    membership.tick(86_400.0, hosts.alive)
+    assert membership.lost == {}
+
+
+def test_a_worker_that_died_is_taken_out_and_stays_out(membership, hosts, caplog):
+    start(membership, hosts)
+    for worker in (0, 1):
+        tell(membership, hosts, m.Join(worker, "n2", 7 + worker))
+    tell(membership, hosts, m.Goodbye(0))
+    hosts.dead |= {("n2", 7), ("n2", 8)}
+    with caplog.at_level(logging.WARNING):
+        for second in range(3):
+            assert membership.tick(float(second), hosts.alive) == [m.GetStatistics(), m.Leave(1)]
+    assert [record.getMessage() for record in caplog.records] == ["worker 1 (n2, pid 8) died; nobody waits for it"]
+    assert membership.statistics().workers == (
+        WorkerStatus(0, "n2", 7, left=True),
+        WorkerStatus(1, "n2", 8, left=True, died=True),
+    )
+    tell(membership, hosts, m.Join(1, "n2", 9))
+    assert membership.tick(9.0, hosts.alive) == [m.GetStatistics()]
