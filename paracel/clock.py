@@ -62,7 +62,8 @@ class SspClock(Generic[Parked]):
     def commit(self, worker: int, clock: int) -> list[Parked]:
         """Note that the worker has committed `clock` times. Returns what is released, oldest need first.
 
-        A repeated or older commit changes nothing; so does one of a worker that is not in the quorum.
+        A repeated or older commit changes nothing; so does one of a worker that is not of the job. One that has
+        left may go on committing, and releases nobody.
         """
         if worker not in self._clocks:
             return []
