@@ -145,11 +145,18 @@ class Store:
 
 
 def largest(pairs: Sequence[tuple[str, Any]], count: int) -> list[tuple[str, Any]]:
-    """The pairs with the `count` largest values, largest first, ties by key. RequestError if they have no order."""
+    """The pairs with the `count` largest values, largest first, ties by key, NaN last.
+
+    Raises RequestError if they have no order.
+    """
     try:
-        head = heapq.nlargest(count, map(itemgetter(1), pairs))
-        by_key = sorted(pair for pair in pairs if head and pair[1] >= head[-1])
-        return sorted(by_key, key=itemgetter(1), reverse=True)[:count]
+        ordered = [pair for pair in pairs if pair[1] == pair[1]]  # all but NaN
+        head = heapq.nlargest(count, map(itemgetter(1), ordered))
+        by_key = sorted(pair for pair in ordered if head and pair[1] >= head[-1])
+        best = sorted(by_key, key=itemgetter(1), reverse=True)
+        if len(ordered) < len(pairs):
+            best += sorted((pair for pair in pairs if pair[1] != pair[1]), key=itemgetter(0))
+        return best[:count]
     except (TypeError, ValueError) as error:  # of arrays, ValueError
         raise RequestError(f"these values have no order ({error}); choose keys by a filter") from error
 

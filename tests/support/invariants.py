@@ -5,6 +5,7 @@ expects them to fail. Those that take a seed are the same for the same seed.
 """
 
 import copy
+import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from paracel import ring, store
 from paracel.cache import Cache
 from paracel.clock import SspClock
+from paracel.pending import Pending
 from paracel.ring import SLOTS, Ring
 from paracel.store import Store
 from paracel.updaters import BUILTINS
@@ -312,68 +314,176 @@ class CacheRun:
         self.truth: dict[str, list[Any]] = {key: [] for key in "abc"}
         self.clocks: dict[str, int] = {}
         self.expected: dict[str, list[Any]] = {}
-        self.asked: dict[str, list[Any]] = {}
-        self.tokens = 0
-        self.clock = 0
+        self.refreshes: dict[str, tuple[list[Any], int]] = {}  # what is coming, and what the answer will be
+        self.since: dict[str, list[Any]] = {}  # with own changes since
+        self.tokens = self.clock = 0
 
     def step(self) -> None:
+        """One operation on both, and all the checks."""
         key = self.rng.choice("abc")
         self.rng.choice([self.read, self.own, self.own, self.write, self.other, self.ask, self.answer, self.drop])(key)
         for each in "abc":
             clock = self.clocks.get(each)
             assert self.cache.clock_of(each) == clock
             for needed in range(self.clock + 2):
-                assert self.cache.fresh(each, needed) == (clock is not None and clock >= needed)
+                assert self.cache.fresh(each, needed) == (clock is not None and clock >= needed), (each, needed)
             if clock is not None:
                 assert self.cache.value(each) == self.expected[each]
 
-    def token(self) -> str:
-        self.tokens += 1
-        return f"token {self.tokens}"
-
     def read(self, key: str) -> None:
-        """A blocking read of the server's newest value; none while a refresh is under way."""
-        if key not in self.asked:
-            self.clock += self.rng.randint(0, 1)
-            self.cache.put(key, self.truth[key], self.clock, self.clock)
-            self.clocks[key], self.expected[key] = self.clock, list(self.truth[key])
+        """A blocking read, or an update that brings the new value."""
+        self.clock += self.rng.randint(0, 1)
+        self.cache.put(key, self.truth[key], self.clock, self.clock)
+        self._know(key, self.clock, self.truth[key])
 
     def own(self, key: str) -> None:
-        token = self.token()
+        token = self._token()
         self.cache.update(key, token, BUILTINS["append"])
-        self.truth[key].append(token)
-        if key in self.expected:
-            self.expected[key].append(token)
-        if key in self.asked:
-            self.asked[key].append(token)
+        for lists in (self.truth, self.expected, self.since):
+            if key in lists:
+                lists[key].append(token)
 
     def write(self, key: str) -> None:
-        token = self.token()
+        token = self._token()
         self.cache.write([key], [[token]])
-        self.truth[key] = [token]
-        if key in self.expected:
-            self.expected[key] = [token]
-        if key in self.asked:
-            self.asked[key] = [token]
+        for lists in (self.truth, self.expected, self.since):
+            if key in lists:
+                lists[key] = [token]
 
     def other(self, key: str) -> None:
-        self.truth[key].append(self.token())
+        self.truth[key].append(self._token())
 
     def ask(self, key: str) -> None:
-        """A refresh leaves; what the server had then, and own changes since, will be the value."""
-        if self.cache.start_refresh(key, self.rng.randint(0, self.clock + 1)):
+        """A refresh leaves: the answer will be what the server has now."""
+        if self.cache.start_refresh(key, self.clock):
             assert key in self.clocks
-            self.asked[key] = list(self.truth[key])
+            assert key not in self.since
+            self.refreshes[key] = list(self.truth[key]), self.clock
+            self.since[key] = list(self.truth[key])
 
     def answer(self, key: str) -> None:
-        if key in self.asked:
-            self.clock += 1
-            snapshot = self.asked.pop(key)
-            own = [token for token in snapshot]
-            self.cache_answer(key, own)
-
-    def cache_answer(self, key: str, value: list[Any]) -> None:
-        raise AssertionError
+        """The answer is kept unless the entry was dropped or replaced meanwhile."""
+        self.clock += 1
+        if key in self.refreshes:
+            snapshot, asked = self.refreshes.pop(key)
+            self.cache.finish_refresh(key, snapshot, asked + 1, asked + 1)
+            if key in self.since:
+                self._know(key, asked + 1, self.since[key])
 
     def drop(self, key: str) -> None:
         self.cache.drop([key])
+        for known in (self.clocks, self.expected, self.since):
+            known.pop(key, None)
+
+    def _know(self, key: str, clock: int, value: list[Any]) -> None:
+        self.clocks[key], self.expected[key] = clock, list(value)
+        self.since.pop(key, None)
+
+    def _token(self) -> int:
+        self.tokens += 1
+        return self.tokens
+
+
+def check_cache_seed(seed: int) -> None:
+    """An entry may be used if and only if its own clock suffices, and holds all own changes, each once."""
+    run = CacheRun(random.Random(seed))
+    for _ in range(80):
+        run.step()
+
+
+# --- bounded staleness ------------------------------------------------------------------------------------
+
+LIMITS = (None, 0, 1, 3, math.inf)
+
+
+class Worker:
+    """A program of some iterations: read, update, commit. It says what it waits for, and checks what it reads."""
+
+    def __init__(self, job: "Job", number: int, rounds: int, *, reads: bool) -> None:
+        self.job, self.number, self.rounds, self.reads = job, number, rounds, reads
+        self.session = job.cluster.join(number, job.staleness)
+        self.running = True
+        self.done = 0
+        self.needs = 0
+        self.waits: Pending | None = None
+        self._steps = self._program()
+
+    @property
+    def runnable(self) -> bool:
+        """Whether it can go on now."""
+        return self.running and (self.waits is None or self.waits.done)
+
+    def step(self) -> None:
+        self.waits = next(self._steps, None)
+
+    def _program(self) -> Iterator[Pending]:
+        while self.done < self.rounds:
+            if self.reads:
+                yield from self._read()
+            self.session.update(self.name, 1, "add")
+            yield self.session.acknowledged()
+            self.session.commit()
+            self.done += 1
+        yield self.session.acknowledged()
+        yield self.session.leave()
+        self.running = False
+
+    @property
+    def name(self) -> str:
+        return f"worker {self.number}"
+
+    def _read(self) -> Iterator[Pending]:
+        """Some workers' counts, not always the same, so that entries of the cache age differently."""
+        others = self.job.rng.sample(self.job.workers, self.job.rng.randint(1, len(self.job.workers)))
+        staleness = self.job.staleness
+        bounded = staleness is not None and not math.isinf(staleness)
+        self.needs = max(0, self.done - int(staleness or 0)) if bounded else 0
+        pending = self.session.read([other.name for other in others])
+        yield pending
+        values, _ = pending.result()
+        for other, value in zip(others, values, strict=True):
+            seen = value or 0
+            assert seen >= min(self.needs, other.rounds), "staler than allowed"
+            assert seen <= other.done + 1, "an update that nobody made"
+            if other is self:
+                assert seen == self.done, "not its own writes"
+
+
+class Job:
+    """Some workers of unequal length on some servers, scheduled by chance; now and then one is held back."""
+
+    def __init__(self, seed: int, staleness: float | None) -> None:
+        self.rng = random.Random(seed)
+        self.staleness = staleness
+        count = self.rng.randint(1, 4)
+        self.cluster = Cluster(self.rng.randint(1, 3), count, rng=self.rng)
+        self.workers: list[Worker] = []
+        for number in range(count):
+            self.workers.append(Worker(self, number, self.rng.randint(0, 6), reads=self.rng.random() < 0.8))
+
+    def run(self) -> None:
+        held: Worker | None = None
+        while any(worker.running for worker in self.workers):
+            ready = [worker for worker in self.workers if worker.runnable and worker is not held]
+            moved = self.rng.random() < 0.7 and self.cluster.step()
+            if not moved and ready:
+                self.rng.choice(ready).step()
+            elif not moved and not self.cluster.step():
+                self._check_quiet()
+                assert held is not None or any(worker.runnable for worker in self.workers), "everyone waits"
+                held = None
+            if self.rng.random() < 0.02:
+                held = self.rng.choice(self.workers)
+
+    def _check_quiet(self) -> None:
+        """No message is on its way: whoever waits, waits for a worker that is behind what it needs."""
+        for worker in self.workers:
+            if worker.waits is not None and not worker.waits.done:
+                behind = [other for other in self.workers if other.running and other.session.clock < worker.needs]
+                assert behind, "waits for nobody"
+                assert worker.reads
+
+
+def check_staleness(seed: int) -> None:
+    """Reads are never staler than allowed, hold own updates, and wait if and only if someone is too far behind."""
+    Job(seed, random.Random(seed).choice(LIMITS)).run()

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+_RULES = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+
 
 @dataclass
 class NaiveClock:
@@ -56,7 +58,7 @@ def plain_update(value: Any, delta: Any, updater: str) -> Any:
     if isinstance(value, np.ndarray):
         return _array_update(value, delta, updater)
     if isinstance(delta, np.ndarray):
-        return _array_update(np.asarray(value), delta, updater)
+        return _RULES[updater](value, delta)
     if updater in ("max", "min"):
         return {"max": max, "min": min}[updater](value, delta)
     new = {"add": lambda: value + delta, "sub": lambda: value - delta, "mul": lambda: value * delta}[updater]()
@@ -65,11 +67,19 @@ def plain_update(value: Any, delta: Any, updater: str) -> Any:
     return new
 
 
+def first(delta: Any, updater: str) -> Any:
+    """What an update of a missing key writes: the delta, and lists where the updater keeps lists."""
+    if updater == "append":
+        return [delta]
+    return list(delta) if updater in ("extend", "union") and isinstance(delta, tuple) else delta
+
+
 def _array_update(value: Any, delta: Any, updater: str) -> Any:
-    rule = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "max": np.maximum, "min": np.minimum}[updater]
-    new = rule(value, delta)
+    new = _RULES[updater](value, delta)
     if value.ndim and new.shape != value.shape:
         raise ValueError("the shape changed")
+    if new.dtype.kind not in "biufc":
+        _refuse()
     return new.astype(value.dtype) if np.can_cast(new.dtype, value.dtype, "same_kind") else new
 
 
@@ -105,7 +115,7 @@ class SerialModel:
             if key in self.entries:
                 self.entries[key] = plain_update(self.entries[key], delta, updater)
             else:
-                self.entries[key] = [copy.deepcopy(delta)] if updater == "append" else copy.deepcopy(delta)
+                self.entries[key] = first(copy.deepcopy(delta), updater)
         except Exception:
             return False
         return True
