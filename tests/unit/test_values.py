@@ -194,7 +194,7 @@ def test_arrays_are_shown_read_only_and_by_reference():
         (b"a" * 1000, 1000),
         ([b"a" * 100] * 10, 1000),
         ([b"a" * 100] * 1000, 100_000),
-        ({number: b"a" * 100 for number in range(1000)}, 100_000),
+        (dict.fromkeys(range(1000), b"a" * 100), 100_000),
         ([np.zeros(100)] * 1000, 800_000),
         ([[0.0] * 1000], 8000),
         (1, 8),
