@@ -161,7 +161,8 @@ class LogisticRegression(paracel.paralg):
     def final_theta(self) -> Vector:
         """The same for all workers: what an update answers is the server's own value, at any staleness."""
         self.paracel_sync()
-        return self.paracel_bupdate("theta", np.zeros(self.width + 1))
+        theta: Vector = self.paracel_bupdate("theta", np.zeros(self.width + 1))
+        return theta
 
     # ---- the four methods
 
@@ -188,7 +189,7 @@ class LogisticRegression(paracel.paralg):
         self.paracel_bupdate("theta", self.share * step)
         self.paracel_sync()  # everyone's step is in the new one
         self.iter_commit()
-        theta = self.paracel_read("theta")
+        theta: Vector = self.paracel_read("theta")
         self.note_loss(theta)
         return theta
 
