@@ -1,5 +1,6 @@
 """The client: what users call. It checks arguments, asks the session, and waits; nothing here touches a socket."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
@@ -293,8 +294,16 @@ class Client:
             failed.result()
 
     def leave(self) -> None:
-        """Leave the quorum: from now on nobody waits for this worker."""
-        self.wait_acknowledged()
+        """Leave the quorum: from now on nobody waits for this worker. It has left even if an update's error is raised."""
+        try:
+            self.wait_acknowledged()
+        except ParacelError:
+            with contextlib.suppress(ParacelError):  # the first error is the one to show
+                self._leave_quorum()
+            raise
+        self._leave_quorum()
+
+    def _leave_quorum(self) -> None:
         if self._in_quorum:
             self._run(self._session.leave)
             self._in_quorum = False
