@@ -92,7 +92,7 @@ class Connection:
         with self.lock:
             pending = self.start(start)
             if not pending.done:
-                self.wait(pending, None)
+                self._serve(pending, None)
             return pending.result()
 
     def start(self, start: Callable[[], Pending]) -> Pending:
@@ -115,15 +115,18 @@ class Connection:
             return
         with self.lock:
             self.check_usable()
-            self.session.flush()
-            self._send_outbox()
-            limit = self._timeout if timeout is None else timeout
-            deadline = math.inf if limit is None else time.monotonic() + limit
-            while not pending.done:
-                left = deadline - time.monotonic()
-                self._receive(max(0.0, min(TICK_SECONDS, left)))
-                if left <= 0 and not pending.done:
-                    raise WaitTimeout(f"no reply from {self._describe()} in {limit:g} s")
+            self._serve(pending, timeout)
+
+    def _serve(self, pending: Pending, timeout: float | None) -> None:
+        self.session.flush()
+        self._send_outbox()
+        limit = self._timeout if timeout is None else timeout
+        deadline = math.inf if limit is None else time.monotonic() + limit
+        while not pending.done:
+            left = deadline - time.monotonic()
+            self._receive(max(0.0, min(TICK_SECONDS, left)))
+            if left <= 0 and not pending.done:
+                raise WaitTimeout(f"no reply from {self._describe()} in {limit:g} s")
 
     def look(self) -> None:
         """Send everything that waits, and take the replies that are here, without blocking."""

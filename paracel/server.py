@@ -63,14 +63,10 @@ class Server:
             self.turn()
 
     def turn(self) -> None:
-        """Wait for a message, handle all that are in the socket, then send all the replies."""
-        received = self._listener.wait_received()
-        for _ in range(TURN):
-            if received is not None:
-                self._take(*received)
-            if not self._listener.wait(0.0):  # a look is cheaper than a receive that finds nothing
-                break
-            received = self._listener.receive()
+        """Handle what is in the socket, or else the next message to come; then send all the replies."""
+        waiting = self._listener.receive_all(TURN)
+        for sender, frames in waiting or self._listener.wait_received():
+            self._take(sender, frames)
         for receiver, reply in self.shard.flush():
             self._listener.send(receiver, self._encode(reply))
 

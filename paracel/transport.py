@@ -13,6 +13,7 @@ import os
 import secrets
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, Self
 
 import numpy as np
@@ -27,6 +28,7 @@ _PIECE = struct.Struct("<BIQQ")  # marker, number of the frame, its size, offset
 _MARKER = 0xC1  # the one byte that no msgpack message begins with
 
 Frames = list[Any]
+Received = tuple[bytes, Frames]
 
 
 def new_key() -> str:
@@ -117,10 +119,15 @@ class _Socket:
     def _send(self, to: Sequence[bytes], frames: Sequence[Any]) -> None:
         send = self._socket.send
         header, *arrays = frames
+        if not arrays:
+            for address in to:
+                send(address, zmq.SNDMORE)
+            send(header)
+            return
         whole = [self._shortened(to, number, frame) for number, frame in enumerate(arrays, 1)]
         for address in to:
             send(address, zmq.SNDMORE)
-        send(header, zmq.SNDMORE if whole else 0)
+        send(header, zmq.SNDMORE)
         for left, frame in zip(range(len(whole) - 1, -1, -1), whole):
             send(frame, zmq.SNDMORE if left else 0, False)
 
@@ -154,11 +161,16 @@ class Listener(_Socket):
             raise LaunchError(f"cannot listen on {endpoint}: {error}") from error
         self.address = self._socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()  # type: ignore[union-attr]
 
-    def wait_received(self) -> tuple[bytes, Frames] | None:
-        """Wait for a message; it and its sender, None if only a part of one came."""
-        return self.receive(0)
+    def receive_all(self, most: int) -> list[Received]:
+        """The whole messages that are here, at most so many."""
+        return list(islice(iter(self.receive, None), most))
 
-    def receive(self, flags: int = zmq.NOBLOCK) -> tuple[bytes, Frames] | None:
+    def wait_received(self) -> list[Received]:
+        """Wait until something comes: a message, or nothing when that was a part of one."""
+        received = self.receive(0)
+        return [] if received is None else [received]
+
+    def receive(self, flags: int = zmq.NOBLOCK) -> Received | None:
         """The next whole message that is here, with its sender; None if there is none."""
         try:
             while True:
