@@ -45,7 +45,7 @@ def read_settings(algorithm: type[paralg], argv: Sequence[str]) -> dict[str, Any
     parser = argparse.ArgumentParser(description=inspect.getdoc(algorithm), allow_abbrev=False)
     parser.add_argument("-c", "--cfg_file", default=os.environ.get("PARACEL_CONFIG"), help="a JSON file of settings")
     parser.add_argument("settings", nargs="*", metavar="name=value", help=_usage(algorithm))
-    given = parser.parse_args(argv)
+    given = parser.parse_intermixed_args(argv)
     settings = _from_file(given.cfg_file) if given.cfg_file else {}
     parameters = inspect.signature(algorithm).parameters
     for text in given.settings:
@@ -100,4 +100,5 @@ def _check_names(algorithm: type[paralg], settings: dict[str, Any]) -> None:
 
 
 def _usage(algorithm: type[paralg]) -> str:
-    return "settings: " + ", ".join(map(str, inspect.signature(algorithm).parameters.values()))
+    text = "settings: " + ", ".join(map(str, inspect.signature(algorithm).parameters.values()))
+    return text.replace("%", "%%")  # argparse formats it
