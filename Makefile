@@ -2,35 +2,37 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS := mpich,examples,test,dev,bench
+ALL_EXTRAS := mpich,examples,test,dev,bench
 
-.PHONY: run test check fmt bench examples setup clean
+.PHONY: run test check fmt bench examples clean
 
-run: setup  ## word count on the real text: 2 workers, 2 servers, the ten most frequent words
-	$(BIN)/python prun.py -w 2 -p 2 -c examples/word_count/word_count.json examples/word_count/word_count.py
+run: $(VENV)/.run  ## word count on the real text: 2 workers, 2 servers, the ten most frequent words
+	$(BIN)/prun -w 2 -p 2 -c examples/word_count/word_count.json examples/word_count/word_count.py
 
-test: setup  ## every test
+test: $(VENV)/.all  ## every test
 	$(BIN)/python -m pytest
 
-check: setup  ## format, lint, types, layers and the fast tests
-	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
+check: $(VENV)/.all  ## format, lint, types, layers and the fast tests
+	$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q tests/unit tests/test_architecture.py tests/test_docs.py
 
-fmt: setup  ## format, and mend what the linter can
+fmt: $(VENV)/.all  ## format, and mend what the linter can
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-bench: setup  ## the table of docs/performance.md
+bench: $(VENV)/.all  ## the table of docs/performance.md
 	$(BIN)/python -m benchmarks
 
-examples: setup  ## run every example
+examples: $(VENV)/.all  ## run every example as its users do
 	$(BIN)/python -m pytest tests/examples
 
-setup: $(VENV)/.ready
-
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.run: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet -e '.[mpich]'
+	touch $@
+
+$(VENV)/.all: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet -e '.[$(ALL_EXTRAS)]'
 	touch $@
 
 clean:
