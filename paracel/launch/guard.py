@@ -3,9 +3,9 @@
     python -I -S guard.py DIRECTORY COMMAND...
 
 Its standard input is a pipe from the launcher: at its end, or at SIGTERM, the command gets SIGTERM, and SIGKILL
-if that does not help. Whatever the command left running on this host is then killed, and DIRECTORY (the job's
-private one; "" for none) removed if the launcher did not live to do it. The exit status is the command's, 128 + n
-for signal n.
+if that does not help. Whatever the command left running on this host is then killed, the shared memory that an MPI
+left is removed, and so is DIRECTORY (the job's private one; "" for none) if the launcher did not live to do it.
+The exit status is the command's, 128 + n for signal n.
 
 It is a process of its own because mpiexec needs one beside it: each rank is in a process group of its own, and an
 mpiexec that is killed leaves its ranks running. It runs as a file and imports only the standard library, so that
@@ -20,8 +20,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -29,6 +29,8 @@ GRACE_SECONDS = 4.0
 
 _PR_SET_CHILD_SUBREAPER = 36
 _NOT_FOUND = 127
+# shared memory of mpich, UCX and Open MPI; a script may have mapped somebody else's as well
+_SEGMENTS = ("/dev/shm/mpich_shm_", "/dev/shm/ucx_shm_", "/dev/shm/sm_segment.", "/dev/shm/vader_segment.")
 
 
 class Signals:
@@ -80,8 +82,13 @@ def main(arguments: list[str]) -> int:
             print(f"prun: cannot start {command[0]}: {error}", file=sys.stderr)
             return _NOT_FOUND
         orphaned = _watch(child, signals)
+        segments = _segments(_descendants())
         _end(child, signals)
-        _sweep()
+        segments |= _sweep()
+    for segment in segments:
+        Path(segment).unlink(missing_ok=True)
+    # Open MPI's own directory, which stays if its mpiexec is killed
+    shutil.rmtree(Path(tempfile.gettempdir(), f"ompi.{child.pid}"), ignore_errors=True)
     if orphaned and directory:
         shutil.rmtree(directory, ignore_errors=True)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
@@ -112,27 +119,44 @@ def _end(child: "subprocess.Popen[bytes]", signals: Signals) -> None:
     child.wait()
 
 
-def _sweep() -> None:
-    """Kill what is left of the command, children's children too: they become children as their parents die."""
+def _sweep() -> set[str]:
+    """Kill what is left of the command. Answers the shared memory that it had."""
+    segments: set[str] = set()
     while True:
-        for pid in _children():
-            os.kill(pid, signal.SIGKILL)
+        left = _descendants()
+        segments |= _segments(left)
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
-            return
+            return segments
 
 
-def _children() -> Iterator[int]:
-    """The processes whose parent this one is. Empty where there is no /proc."""
-    own = os.getpid()
+def _descendants() -> list[int]:
+    """The processes below this one, adopted ones too. Empty where there is no /proc."""
+    children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:
-            continue  # it ended meanwhile
-        if int(fields[1]) == own:
-            yield int(entry.parent.name)
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            parent = int(entry.read_text(errors="replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.parent.name))
+    found = [os.getpid()]
+    for pid in found:  # grows while it is walked
+        found += children.get(pid, [])
+    return found[1:]
+
+
+def _segments(pids: list[int]) -> set[str]:
+    """The MPI's shared memory that these processes have mapped, where it has a name still."""
+    found: set[str] = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
+                *_, path = line.split(maxsplit=5)
+                if path.startswith(_SEGMENTS) and not path.endswith("(deleted)"):
+                    found.add(path)
+    return found
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ def main(arguments: Sequence[str]) -> None:
         # mpiexec passes on what each write brings: whole lines, or pieces of several workers' lines in turn
         sys.stdout.reconfigure(line_buffering=True, write_through=False)
     script = str(Path(given.script).resolve())
+    _close_input()
     # mpich leaves the others waiting for a rank that ended before MPI was initialised, so that comes first
     ranks = comm.world()
     sys.excepthook = _Excepthook(script, ranks)
@@ -50,6 +51,13 @@ def main(arguments: Sequence[str]) -> None:
             say_goodbye(ranks.rank)
         raise
     say_goodbye(ranks.rank)
+
+
+def _close_input() -> None:
+    """Give the script the end of its input: under either MPI it would wait for ever for a first byte."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, sys.stdin.fileno())
+    os.close(nothing)
 
 
 def say_goodbye(worker: int) -> None:

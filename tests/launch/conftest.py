@@ -125,9 +125,22 @@ class Prun:
         return name
 
 
+def shared_memory() -> set[str]:
+    """The names of shared memory that no living process has mapped: other tests may run beside these."""
+    mapped = set()
+    for entry in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            lines = entry.read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        mapped |= {line.split()[-1] for line in lines if "/dev/shm/" in line}
+    return {str(path) for path in Path("/dev/shm").iterdir()} - mapped
+
+
 @pytest.fixture
 def prun(tmp_path: Path) -> Iterator[Prun]:
     """Jobs that must leave no process and no file: that is checked after the test, and then enforced."""
+    memory = shared_memory()
     # short: the path of a ZeroMQ socket has a limit of about 100 bytes
     base = Path(tempfile.mkdtemp(prefix="prun-"))
     prun = Prun(tmp_path, base / "t")
@@ -138,6 +151,7 @@ def prun(tmp_path: Path) -> Iterator[Prun]:
             job.wait()
             job.wait_nothing_left()
         wait_until(lambda: not os.listdir(prun.temporary), f"{prun.temporary} empty again", 20.0)
+        assert not shared_memory() - memory
     finally:
         for job in prun.jobs:
             for pid in living(job.mark):

@@ -23,8 +23,8 @@ def test_every_option_arrives():
 
 
 def test_the_long_names_are_paracels():
-    long, _ = cli.parse("--snum 2 --wnum 3 --method mpi --cfg_file c train.py".split())
-    short, _ = cli.parse("-p 2 -w 3 -m mpi -c c train.py".split())
+    long, _ = cli.parse(["--snum", "2", "--wnum", "3", "--method", "mpi", "--cfg_file", "c", "train.py"])
+    short, _ = cli.parse(["-p", "2", "-w", "3", "-m", "mpi", "-c", "c", "train.py"])
     assert long == short
 
 

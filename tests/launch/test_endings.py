@@ -89,8 +89,13 @@ def test_what_a_worker_left_in_the_background_is_ended(prun):
     assert (job.process.returncode, job.stdout) == (0, "left\nleft\n"), job.stderr
 
 
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def test_a_killed_mpiexec_takes_its_ranks_along(running):
-    (mpiexec,) = [pid for pid in running.find("/mpiexec ") if b"guard.py" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    (guard,) = running.find("guard.py")
+    (mpiexec,) = [pid for pid in running.find("") if parent(pid) == guard]
     os.kill(mpiexec, signal.SIGKILL)
     assert running.wait() == 128 + signal.SIGKILL
 
@@ -140,7 +145,8 @@ def test_a_person_at_a_terminal_sees_one_line_of_progress_and_can_press_ctrl_c(p
     process = subprocess.Popen(
         [*prun.command, prun.script("steps.py", STEPS)], cwd=prun.directory, stdin=slave, stdout=slave, stderr=slave,
         env={**os.environ, "TERM": "xterm", "TMPDIR": str(prun.temporary)},
-        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - so that Ctrl-C is the terminal's
     )  # fmt: skip
     os.close(slave)
     try:

@@ -101,6 +101,29 @@ def test_the_private_directory_goes_if_and_only_if_the_launcher_is_gone(start, t
     assert private.exists() == (not removed)
 
 
+MAP = """
+import mmap, signal, sys
+
+with open(sys.argv[1], "r+b") as file, mmap.mmap(file.fileno(), 0):
+    print("up", flush=True)
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("name", "removed"), [("sm_segment.prun-test", True), ("prun-test", False)])
+def test_an_mpis_shared_memory_is_removed_and_no_other(start, name, removed):
+    path = Path(f"/dev/shm/{name}.{os.getpid()}")
+    path.write_bytes(b"x" * 4096)
+    try:
+        process = start(sys.executable, "-c", MAP, str(path))
+        assert process.stdout.readline() == "up\n"
+        process.stdin.close()
+        process.wait(SECONDS)
+        assert path.exists() == (not removed)
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def test_signals_are_noted_and_the_handlers_put_back():
     before = signal.getsignal(signal.SIGTERM)
     with guard.Signals() as signals:

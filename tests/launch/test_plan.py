@@ -115,7 +115,8 @@ def test_an_ipv6_address_is_refused_for_workers_and_taken_for_servers():
     options = Options("train.py", method="mpi", hostfile="hosts")
     with pytest.raises(ConfigError, match="IPv6 address cannot stand in mpiexec's list"):
         make_plan(options, site)
-    plan = make_plan(replace(options, method="local", method_servers="mpi"), replace(site, here=frozenset({"localhost"})))
+    options = replace(options, method="local", method_servers="mpi")
+    plan = make_plan(options, replace(site, here=frozenset({"localhost"})))
     assert plan.servers[0].bind == "tcp://[fd00::3]:*"
 
 

@@ -4,10 +4,11 @@ from paracel.launch import ssh
 
 
 def test_the_remote_command_survives_a_shell_whatever_its_words_hold(tmp_path):
-    directory = tmp_path / "it's \"here\" $HOME ü"
+    directory = tmp_path / 'it\'s "here" $HOME ü'
     directory.mkdir()
     words = ["printf", r"%s\n", "a b", "$(id)", "'", "ü", ""]
-    *_, host, text = ssh.command("host", str(directory), ["sh", "-c", 'pwd; echo "$V"; "$@"', "sh", *words], {"V": "x y"})
+    program = ["sh", "-c", 'pwd; echo "$V"; "$@"', "sh", *words]
+    *_, host, text = ssh.command("host", str(directory), program, {"V": "x y"})
     assert host == "host"
     answer = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True).stdout
     assert answer.splitlines() == [str(directory), "x y", *words[2:]]

@@ -120,10 +120,17 @@ class Hosts:
             "PermitRootLogin prohibit-password\nPasswordAuthentication no\n"
         )
         # sysfs anew: it shows the network devices of the namespace that it was mounted in
-        _run("ip", "netns", "exec", name, "unshare", "--uts", "--mount", "--propagation", "private", "sh", "-ec",
-             f"hostname host{number}; umount -l /sys || true; mount -t sysfs sysfs /sys\n"
-             f"mount --bind {self.folder}/hosts /etc/hosts; mount --bind {self.folder}/ssh_config /etc/ssh/ssh_config\n"
-             f"exec $(PATH=$PATH:/usr/sbin:/sbin command -v sshd) -f {configuration} -E {self.folder}/{number}.log")  # fmt: skip
+        setting_up = f"""
+            hostname host{number}
+            umount -l /sys || true
+            mount -t sysfs sysfs /sys
+            mount --bind {self.folder}/hosts /etc/hosts
+            mount --bind {self.folder}/ssh_config /etc/ssh/ssh_config
+            PATH=$PATH:/usr/sbin:/sbin
+            exec $(command -v sshd) -f {configuration} -E {self.folder}/{number}.log
+        """
+        own = ("unshare", "--uts", "--mount", "--propagation", "private")
+        _run("ip", "netns", "exec", name, *own, "sh", "-ec", setting_up)
         deadline = time.monotonic() + _SECONDS
         while not (pid_file.exists() and pid_file.read_text().strip()):
             assert time.monotonic() < deadline, f"no sshd: {(self.folder / f'{number}.log').read_text()}"

@@ -36,6 +36,16 @@ signal.pause()
 """
 
 
+RAISE = """
+from paracel.comm import world
+
+ranks = world()
+if ranks.rank == 3:
+    raise ValueError("the cause")
+ranks.barrier()
+"""
+
+
 @pytest.fixture
 def cluster(prun, hosts, wait_until):
     """Jobs that start on host1; nothing of them may be left on any host."""
@@ -107,8 +117,8 @@ def test_a_killed_prun_leaves_nothing_on_any_host(running):
 
 
 def test_a_server_that_dies_on_another_host_ends_the_job_and_is_named(running, hosts):
-    (victim,) = [pid for pid, text in hosts.processes().items()
-                 if text.startswith("h3: ") and text.endswith("-m paracel.server ") and "bash -c" not in text]  # fmt: skip
+    on_host3 = {pid: text for pid, text in hosts.processes().items() if text.startswith("h3: ")}
+    (victim,) = [pid for pid, text in on_host3.items() if text.endswith("-m paracel.server ") and " -c " not in text]
     os.kill(victim, signal.SIGKILL)
     assert running.wait() == 1
     assert "prun: error: server 2 on host3" in running.stderr
@@ -126,8 +136,7 @@ def test_a_host_that_does_not_answer_is_named(cluster):
 
 
 def test_a_worker_that_raises_on_another_host_ends_the_job(cluster):
-    text = "from paracel.comm import world\nif world().rank == 3:\n    raise ValueError('the cause')\nworld().barrier()\n"
-    job = cluster.run("-m", "mpi", "--hostfile", "hosts", "-w", "4", cluster.script("raise.py", text))
+    job = cluster.run("-m", "mpi", "--hostfile", "hosts", "-w", "4", cluster.script("raise.py", RAISE))
     assert job.process.returncode == 1
     assert job.stderr.count("Traceback") == 1
     assert "worker 3 of 4 raised:" in job.stderr
