@@ -1,5 +1,6 @@
 """The coordinator: the membership joined to sockets, on a thread of its own beside the launcher or rank 0."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -13,7 +14,7 @@ from typing import Self
 from paracel import wire
 from paracel.errors import LaunchError, WireError
 from paracel.membership import JobStatistics, Membership
-from paracel.messages import Envelope, Message, Statistics
+from paracel.messages import Envelope, Failure, Statistics
 from paracel.settings import ServerConfig
 from paracel.transport import Frames, Link, Listener, Signal, new_identity, new_key, wait_any
 
@@ -42,6 +43,7 @@ class Coordinator:
         self._listener = Listener(endpoint or f"ipc://{self._folder}/coordinator", self.key)
         self.address = self._listener.address
         self._links: dict[int, Link] = {}
+        self._strangers: set[bytes] = set()
         self._signal = Signal()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="paracel-coordinator", daemon=True)
@@ -144,8 +146,10 @@ class Coordinator:
                 self._hear(server, link)
 
     def _take(self, sender: bytes, frames: Frames) -> None:
-        message = _decoded(frames)
-        if message is None:
+        try:
+            message = wire.decode(frames).message
+        except WireError as error:
+            self._answer_garbage(sender, str(error))
             return
         with self._changed:
             answers = list(self._membership.handle(sender, message, _alive))
@@ -153,12 +157,20 @@ class Coordinator:
         for receiver, answer in answers:
             self._listener.send(receiver, wire.encode(Envelope(0, 0, 0, answer)))
 
+    def _answer_garbage(self, sender: bytes, text: str) -> None:
+        if sender not in self._strangers:
+            logger.warning("the coordinator: %s sent what is %s", sender.hex(), text)
+        if len(self._strangers) < 1000:
+            self._strangers.add(sender)
+        self._listener.send(sender, wire.encode(Envelope(0, 0, 0, Failure("WireError", text))))
+
     def _hear(self, server: int, link: Link) -> None:
         while (frames := link.receive()) is not None:
-            message = _decoded(frames)
-            if isinstance(message, Statistics):
-                with self._lock:
-                    self._membership.heard(server, message)
+            with contextlib.suppress(WireError):  # then it counts as silent
+                message = wire.decode(frames).message
+                if isinstance(message, Statistics):
+                    with self._lock:
+                        self._membership.heard(server, message)
 
     def _beat(self) -> None:
         with self._lock:
@@ -167,18 +179,20 @@ class Coordinator:
         for server in set(self._links) - set(addresses):
             self._links.pop(server).close()
         for server, address in addresses.items():
-            if server not in self._links:
+            if self._linked(server, address):
+                for message in messages:
+                    self._links[server].send(wire.encode(Envelope(0, 0, 0, message)))
+
+    def _linked(self, server: int, address: str) -> bool:
+        """Whether there is a link to the server; one to which there can be none is lost."""
+        if server not in self._links:
+            try:
                 self._links[server] = Link(address, self.key, new_identity())
-            for message in messages:
-                self._links[server].send(wire.encode(Envelope(0, 0, 0, message)))
-
-
-def _decoded(frames: Frames) -> Message | None:
-    try:
-        return wire.decode(frames).message
-    except WireError as error:
-        logger.warning("the coordinator was sent what is %s", error)
-        return None
+            except LaunchError as error:
+                with self._changed:
+                    self._membership.server_exited(server, str(error))
+                    self._changed.notify_all()
+        return server in self._links
 
 
 def _alive(host: str, pid: int) -> bool:
@@ -187,7 +201,7 @@ def _alive(host: str, pid: int) -> bool:
         return True
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the number came in a message, and may be anything
         return False
     except PermissionError:
         return True
