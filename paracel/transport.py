@@ -9,6 +9,7 @@ Across hosts all members of a job share one CURVE key pair. CURVE never sends th
 a peer without the job's key cannot even say hello.
 """
 
+import contextlib
 import os
 import secrets
 import struct
@@ -50,7 +51,7 @@ class _Assembly:
     def add(self, head: bytes, piece: Any) -> None:
         marker, number, size, offset = _PIECE.unpack(head)
         if offset == 0 and marker == _MARKER and size <= MESSAGE_BYTES:
-            self._buffers[number] = (np.empty(size, np.uint8), 0)
+            self._start(number, size)
         buffer, filled = self._buffers.get(number, (None, -1))
         chunk = np.frombuffer(piece, np.uint8)
         if buffer is None or filled != offset or len(buffer) != size or offset + len(chunk) > size:
@@ -58,6 +59,11 @@ class _Assembly:
             return
         buffer[offset : offset + len(chunk)] = chunk
         self._buffers[number] = (buffer, offset + len(chunk))
+
+    def _start(self, number: int, size: int) -> None:
+        self._buffers.pop(number, None)
+        with contextlib.suppress(MemoryError):  # a size that nobody has room for may be a stranger's: it is dropped
+            self._buffers[number] = (np.empty(size, np.uint8), 0)
 
     def complete(self, frames: Frames) -> Frames:
         """The message with its large frames in place, as far as they came whole."""
