@@ -234,7 +234,10 @@ class LogisticRegression(paracel.paralg):
 
     def load_training(self) -> None:
         """This worker's samples; the number of features, the most that any worker saw; its share of all."""
-        features, labels = self.parse(self.paracel_load(self.training_input), "training_input")
+        lines = self.part_of(self.training_input, "training_input")
+        if not lines:
+            raise ValueError(f"worker {self.worker_id} got no line of training_input: start fewer workers")
+        features, labels = self.parse(lines)
         self.paracel_update("features", features.shape[1], updater="max")
         self.paracel_sync()
         self.width = int(self.paracel_read("features"))
@@ -242,13 +245,17 @@ class LogisticRegression(paracel.paralg):
         self.total = self.comm.allreduce(len(self.training))
         self.share = len(self.training) / self.total
 
-    def parse(self, lines: list[str], key: str) -> tuple[Vector | sp.csr_array, Vector]:
+    def part_of(self, source: str | list[str], key: str) -> list[str]:
+        """This worker's part of the lines that are not blank: none, if there are fewer lines than workers."""
+        lines = [line for line in self.paracel_load(source) if line.strip()]
+        if self.comm.allreduce(len(lines)) == 0:
+            raise ValueError(f"there is no line in {key}={source!r}")
+        return lines
+
+    def parse(self, lines: list[str]) -> tuple[Vector | sp.csr_array, Vector]:
         """The features and labels in these lines of CSV or LIBSVM."""
-        lines = [line for line in lines if line.strip()]
         if not lines:
-            raise ValueError(
-                f"worker {self.worker_id} got no line of {key}: start fewer workers, or give it more lines"
-            )
+            return np.zeros((0, self.width)), np.zeros(0)
         features, labels = parse_csv(lines) if self.is_csv(lines[0]) else parse_libsvm(lines)
         return features, (labels > 0).astype(np.float64)  # labels are 0 and 1, or -1 and 1
 
@@ -267,7 +274,7 @@ class LogisticRegression(paracel.paralg):
         self.say(f"training loss: {loss:.6f}")
         self.say(f"training objective: {loss + self.beta * float(self.theta @ self.theta):.6f}")
         if self.test_input:
-            features, labels = self.parse(self.paracel_load(self.test_input), "test_input")
+            features, labels = self.parse(self.part_of(self.test_input, "test_input"))
             test = Samples(fit_width(features, self.width), labels)
             right = (probability(self.theta, test.rows) > 0.5) == (test.labels > 0.5)
             loss, accuracy = self.mean(log_loss(self.theta, test)), self.mean(right)
@@ -292,7 +299,9 @@ class LogisticRegression(paracel.paralg):
 
         Lines of CSV may end with the label or not, lines of LIBSVM may begin with it or not.
         """
-        lines = [line for line in self.paracel_load(self.predict_input) if line.strip()]
+        lines = self.part_of(self.predict_input, "predict_input")
+        if not lines:
+            return []
         if self.is_csv(lines[0]):
             rows = fit_width(np.loadtxt(lines, delimiter=",", ndmin=2), self.width)
             shown = (",".join(f"{value:g}" for value in row) + ":" for row in rows)

@@ -167,6 +167,24 @@ def test_predictions_in_the_files_order(run, small, tmp_path, name):
     np.testing.assert_allclose(chances, 1 / (1 + np.exp(-(rows @ theta))), atol=1e-6)
 
 
+def test_more_workers_than_lines_to_test_and_predict(run, small, tmp_path):
+    """Training needs a line for every worker, the rest does not."""
+    line = (small / "part").read_text().splitlines()[0]
+    one = tmp_path / "one"
+    one.write_text(line)
+    inputs = [f"training_input={small}/part", f"test_input={one}", f"predict_input={one}"]
+    done = run.prun(3, 1, SCRIPT, *inputs, f"output={tmp_path}/out", "rounds=5")
+    assert done.status == 0, done.err
+    theta = vector(tmp_path / "out/lr_theta_0")
+    problem = read(one)
+    assert done.figure("test loss") == pytest.approx(problem.loss(np.pad(theta, (0, 124 - len(theta)))), abs=1e-6)
+    written = [(tmp_path / f"out/pred_v_{worker}").read_text() for worker in range(3)]
+    assert sorted(map(len, written)) == [0, 0, len("0.123456\n")]
+    alone = run.prun(3, 1, SCRIPT, f"training_input={one}")
+    assert alone.status != 0
+    assert "start fewer workers" in alone.err
+
+
 @pytest.mark.parametrize("method", ["dgd", "ipm", "downpour", "agd"])
 def test_debug_writes_the_loss_of_each_round(run, small, tmp_path, method):
     inputs = [f"training_input={small}/part", f"method={method}", "rounds=4", "alpha=0.1", "debug=true"]
@@ -215,7 +233,7 @@ def test_wrong_configuration_is_told_in_words(run, small, arguments, told):
         ("0 1:1\n1 1\n", "'1 1'"),
         ("0.5,1,1\n0.5,zero,0\n", "zero"),
         ("0.5,1,1\n0.5,0\n", "columns"),
-        ("\n\n", "no line of training_input"),
+        ("\n\n", "no line in training_input"),
     ],
 )
 def test_bad_lines_are_told_in_words(run, tmp_path, text, told):
