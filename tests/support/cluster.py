@@ -2,9 +2,13 @@
 
 import random
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
-from paracel import wire
+from paracel import connection, wire
+from paracel.client import Client
 from paracel.functions import Functions
 from paracel.messages import Envelope, View
 from paracel.pending import Pending
@@ -113,6 +117,17 @@ class FakeNetwork:
         self.view = View(servers, {n: f"ipc://{n}" for n in range(servers)}, {}, workers, {})
         self._inbound: dict[tuple[str, bytes], deque[Any]] = {}
 
+    @contextmanager
+    def clients(self) -> Iterator[None]:
+        """Within it, clients are on this network."""
+        with patch.multiple(connection, Link=self.link, wait_any=self.wait_any):
+            yield
+
+    def client(self, worker: int | None = None, staleness: float | None = None) -> Client:
+        """A real client. Not closed by itself: it holds nothing."""
+        with self.clients():
+            return Client("ipc://coordinator", worker=worker, staleness=staleness)
+
     def link(self, address: str, key: str = "", identity: bytes = b"") -> "FakeLink":
         return FakeLink(self, address, identity)
 
@@ -134,7 +149,7 @@ class FakeNetwork:
 
     def wait_any(self, links: Any, seconds: float) -> list[Any]:
         """In place of `transport.wait_any`."""
-        ready = [link for link in links if link.waiting]
+        ready = [link for link in list(links) if link.waiting]
         assert ready or not seconds, "waits for ever"
         return ready
 
@@ -162,3 +177,8 @@ class FakeLink:
 
     def close(self, linger: float = 0.0) -> None:
         pass
+
+
+def entries_of(shards: Any) -> dict[str, Any]:
+    """Everything that some shards hold."""
+    return {key: value for shard in shards for key, value in shard.store.entries.items()}

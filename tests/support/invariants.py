@@ -4,6 +4,7 @@ The ordinary tests call them on the code as it is; `test_mutants.py` calls them 
 expects them to fail. Those that take a seed are the same for the same seed.
 """
 
+import contextlib
 import copy
 import math
 import random
@@ -12,17 +13,22 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 
 from paracel import ring, store
 from paracel.cache import Cache
 from paracel.clock import SspClock
+from paracel.errors import KeyNotFound, UpdateError
 from paracel.pending import Pending
 from paracel.ring import SLOTS, Ring
 from paracel.store import Store
 from paracel.updaters import BUILTINS
-from support.cluster import Cluster
+from support.cluster import Cluster, FakeNetwork, entries_of
 from support.exact import same
 from support.models import NaiveClock, SerialModel
+
+#: Every kind of staleness.
+LIMITS = (None, 0, 1, 3, math.inf)
 
 # --- the clock --------------------------------------------------------------------------------------------
 
@@ -69,12 +75,12 @@ def check_clock_seed(seed: int) -> None:
 
 def check_ring_order(servers: Sequence[int], rng: random.Random) -> None:
     """Everyone who knows the same servers computes the same ring, in whatever order they came."""
-    again = rng.sample([*servers, *servers[:2]], len(servers) + len(servers[:2]))
-    one, other = Ring(servers), Ring(again)
-    assert other.servers == one.servers
-    assert other.owners.tolist() == one.owners.tolist()
-    keys = [f"key {number}" for number in range(200)]
-    assert [one.server_of(key) for key in keys] == [other.server_of(key) for key in keys]
+    one, keys = Ring(servers), [f"key {number}" for number in range(200)]
+    for _ in range(4):
+        other = Ring(rng.sample([*servers, *servers[:2]], len(servers) + len(servers[:2])))
+        assert other.servers == one.servers
+        assert other.owners.tolist() == one.owners.tolist()
+        assert [one.server_of(key) for key in keys] == [other.server_of(key) for key in keys]
 
 
 def check_ring_moves(servers: Sequence[int], change: int) -> None:
@@ -230,6 +236,20 @@ def check_store_seed(seed: int) -> None:
             run.step()
 
 
+def check_top(seed: int) -> None:
+    """The largest of one store, and of several together, are the head of the sorted list, ties by key."""
+    rng = random.Random(seed)
+    model, parts = SerialModel(), []
+    for number in range(3):
+        entries = {f"key {rng.randint(0, 99) * 3 + number}": rng.randint(0, 3) for _ in range(8)}
+        model.entries |= entries
+        parts.append(Store())
+        parts[-1].write(list(entries), list(entries.values()))
+    for count in range(6):
+        pairs = [pair for part in parts for pair in zip(*part.top(count, None), strict=True)]
+        assert store.largest(pairs, count) == model.top(count)
+
+
 # --- requests ---------------------------------------------------------------------------------------------
 
 
@@ -251,7 +271,7 @@ def check_exactly_once(seed: int) -> None:
         for _ in range(rng.randint(0, 3)):
             cluster.step()
     cluster.settle(session.acknowledged())
-    held = {key: value for shard in cluster.shards.values() for key, value in shard.store.entries.items()}
+    held = entries_of(cluster.shards.values())
     assert held == {key: numbers for key, numbers in written.items() if numbers}
 
 
@@ -298,8 +318,129 @@ def check_order(seed: int) -> None:
         for _ in range(rng.choice([0, 0, 0, 1, 3])):
             cluster.step()
     cluster.settle(session.acknowledged())
-    held = {key: value for shard in cluster.shards.values() for key, value in shard.store.entries.items()}
+    held = entries_of(cluster.shards.values())
     assert held == model.entries
+
+
+class ClientRun:
+    """A client, on several servers, beside a plain dict; whatever its staleness, alone it sees what the dict holds."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.network = FakeNetwork(rng.randint(1, 3), 1)
+        self.model = SerialModel()
+        self.client = self.network.client(rng.choice([None, 0]), rng.choice(LIMITS))
+
+    def step(self) -> None:
+        """One operation on both."""
+        names = "write update update bupdate update_multi read read_multi topk scan remove clear contains commit run"
+        getattr(self, self.rng.choice(names.split()))()
+
+    def finish(self) -> None:
+        """Everything is on the servers at the end."""
+        self._acknowledge()
+        held = entries_of(self.network.shards.values())
+        assert sorted(held) == sorted(self.model.entries)
+        assert all(same(held[key], value) for key, value in self.model.entries.items())
+
+    def _acknowledge(self) -> None:
+        with contextlib.suppress(UpdateError):
+            self.client.wait_acknowledged()
+
+    def _some(self, most: int = 4) -> dict[str, Any]:
+        return {key: some_value(self.rng) for key in self.rng.sample(KEYS, self.rng.randint(0, most))}
+
+    def write(self) -> None:
+        entries = self._some()
+        self.client.write_multi(entries)
+        self.model.entries.update(copy.deepcopy(entries))
+
+    def update(self) -> None:
+        key, delta, name = self.rng.choice(KEYS), some_value(self.rng), self.rng.choice([*BUILTINS])
+        self.client.update(key, delta, name)
+        self.model.update(key, delta, name)
+
+    def update_multi(self) -> None:
+        deltas, name = self._some(), self.rng.choice([*BUILTINS])
+        self.client.update_multi(deltas, name)
+        for key, delta in deltas.items():
+            self.model.update(key, delta, name)
+
+    def bupdate(self) -> None:
+        deltas, name = self._some(), self.rng.choice([*BUILTINS])
+        failed = {key for key, delta in deltas.items() if not self.model.update(key, delta, name)}
+        if failed:
+            with pytest.raises(UpdateError) as caught:
+                self.client.bupdate_multi(deltas, name)
+            assert set(caught.value.failures) == failed
+        else:
+            news = self.client.bupdate_multi(deltas, name)
+            assert same(news, {key: self.model.entries[key] for key in deltas})
+
+    def read(self) -> None:
+        key = self.rng.choice(KEYS)
+        assert same(self.client.read(key, default="none"), self.model.entries.get(key, "none"))
+        if key not in self.model.entries:
+            with pytest.raises(KeyNotFound):
+                self.client.read(key)
+
+    def read_multi(self) -> None:
+        keys = self.rng.choices([*KEYS, "never"], k=self.rng.randint(0, 5))
+        missing = [key for key in dict.fromkeys(keys) if key not in self.model.entries]
+        if missing:
+            with pytest.raises(KeyNotFound) as caught:
+                self.client.read_multi(keys)
+            assert list(caught.value.keys) == missing
+        else:
+            assert same(self.client.read_multi(keys), [self.model.entries[key] for key in keys])
+        assert same(self.client.read_multi(keys, default=0), [self.model.entries.get(key, 0) for key in keys])
+
+    def topk(self) -> None:
+        numbers = {key: value for key, value in self.model.entries.items() if type(value) in (int, float)}
+        self.client.remove_multi(set(self.model.entries) - set(numbers))
+        self.model.entries = numbers
+        count = self.rng.randint(0, 5)
+        assert same(self.client.read_topk(count), self.model.top(count))
+
+    def scan(self) -> None:
+        batches = list(self.client.readall_batches(self.rng.randint(1, 3)))
+        for read in (self.client.readall(), {key: value for batch in batches for key, value in batch.items()}):
+            assert sorted(read) == sorted(self.model.entries)
+            assert all(same(read[key], value) for key, value in self.model.entries.items())
+        assert sum(map(len, batches)) == len(self.model.entries)
+
+    def remove(self) -> None:
+        keys = self.rng.sample(KEYS, 1)
+        there = sum(self.model.entries.pop(key, None) is not None for key in keys)
+        assert self.client.remove_multi(keys) == there
+
+    def clear(self) -> None:
+        if self.rng.random() < 0.1:
+            assert self.client.clear() == len(self.model.entries)
+            self.model.entries.clear()
+
+    def contains(self) -> None:
+        key = self.rng.choice(KEYS)
+        assert self.client.contains(key) == (key in self.model.entries)
+
+    def commit(self) -> None:
+        self._acknowledge()
+        if self.client.worker is not None:
+            self.client.commit()
+            assert self.client.read("server_clock") == self.client.clock
+
+    def run(self) -> None:
+        assert sum(self.client.run("builtins:len")) == len(self.model.entries)
+
+
+def check_client(seed: int) -> None:
+    """One client alone sees a plain dict, whatever the servers, the staleness and the coalescing."""
+    rng = random.Random(seed)
+    run = ClientRun(rng)
+    with run.network.clients():
+        for _ in range(40):
+            run.step()
+        run.finish()
 
 
 # --- the cache --------------------------------------------------------------------------------------------
@@ -392,8 +533,6 @@ def check_cache_seed(seed: int) -> None:
 
 
 # --- bounded staleness ------------------------------------------------------------------------------------
-
-LIMITS = (None, 0, 1, 3, math.inf)
 
 
 class Worker:

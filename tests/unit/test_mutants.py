@@ -1,0 +1,273 @@
+"""For each rule of the core, deliberate mistakes, and the proof that the rule's check finds them.
+
+A check that passes on a mutant here proves nothing elsewhere either. The same checks pass on the code as it is: that
+is what the other tests run, and what the first test here repeats.
+"""
+
+import operator
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+from support import invariants as rules
+
+from paracel import cache, ring, session, store, updaters, wire
+from paracel.cache import Cache
+from paracel.channel import Channel
+from paracel.clock import SspClock
+from paracel.exchange import Exchange
+from paracel.inbox import Inbox
+from paracel.messages import Envelope
+from paracel.pending import Pending
+from paracel.ring import Ring
+from paracel.session import Session
+from paracel.store import Store
+from paracel.updaters import Arithmetic
+
+SEEDS = range(40)
+
+
+def each_seed(check: Callable[[int], None]) -> Callable[[], None]:
+    """The check for enough seeds."""
+
+    def all_of_them() -> None:
+        for seed in SEEDS:
+            check(seed)
+
+    return all_of_them
+
+
+CLOCK = each_seed(rules.check_clock_seed)
+STORE = each_seed(rules.check_store_seed)
+ONCE = each_seed(rules.check_exactly_once)
+ORDER = each_seed(rules.check_order)
+ACKNOWLEDGED = each_seed(rules.check_acknowledged)
+CACHE = each_seed(rules.check_cache_seed)
+STALENESS = each_seed(rules.check_staleness)
+CLIENT = each_seed(rules.check_client)
+TOP = each_seed(rules.check_top)
+
+
+GOLDEN = rules.check_ring_is_the_same_everywhere
+MOVES = partial(rules.check_ring_moves, [0, 1, 2], 3)
+BALANCE = partial(rules.check_ring_balance, range(6))
+
+
+def SAME() -> None:
+    rules.check_ring_order([16, 8, 0], random.Random(2))
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`owner.name` is replaced by `make(what it was)`."""
+
+    rule: Callable[[], None]
+    what: str
+    owner: Any
+    name: str
+    make: Callable[[Any], Any]
+
+
+def commit_counts(_old: Any) -> Any:
+    return lambda self, worker, _clock, old=_old: old(self, worker, self.clocks.get(worker, 0) + 1)
+
+
+def commit_goes_back(old: Any) -> Any:
+    def commit(self: Any, worker: int, clock: int) -> Any:
+        if worker in self.clocks:
+            self._clocks[worker] = clock
+        return old(self, worker, clock)
+
+    return commit
+
+
+def take_at_once(_old: Any) -> Any:
+    """Runs requests as they come; of repeated ones too."""
+
+    def take(self: Any, sender: bytes, envelope: Any) -> Any:
+        if envelope.request:
+            list(_old(self, sender, envelope))
+            yield envelope
+
+    return take
+
+
+def take_early(old: Any) -> Any:
+    """Runs each request once, but as it comes."""
+
+    def take(self: Any, sender: bytes, envelope: Any) -> Any:
+        seen = self.__dict__.setdefault("seen", set())
+        list(old(self, sender, envelope))
+        if envelope.request and (sender, envelope.request) not in seen:
+            seen.add((sender, envelope.request))
+            yield envelope
+
+    return take
+
+
+def again_renumbered(old: Any) -> Any:
+    def receive(self: Any, envelope: Any, view: int) -> Any:
+        again = old(self, envelope, view)
+        return [Envelope(sent.request + 1, sent.confirmed, sent.view, sent.message) for sent in again]
+
+    return receive
+
+
+def refresh_forgets(old: Any) -> Any:
+    def finish(self: Any, key: str, value: Any, clock: int, asked: int) -> None:
+        self._entries[key].replay.clear() if key in self else None
+        old(self, key, value, clock, asked)
+
+    return finish
+
+
+def one_clock_for_all(_old: Any) -> Any:
+    """Paracel's rule: one number for the whole process."""
+    return lambda self, key, needed: (
+        key in self and max(clock for each in "abcdefghij" if (clock := self.clock_of(each)) is not None) >= needed
+    )
+
+
+def batch_of_any_updater(old: Any) -> Any:
+    def update(self: Any, key: str, delta: Any, updater: str) -> Any:
+        batch = self._batches.get(self.ring.server_of(key))
+        return old(self, key, delta, batch.updater if batch else updater)
+
+    return update
+
+
+def done_at_once(_old: Any) -> Any:
+    def acknowledged(self: Any) -> Pending:
+        self.flush()
+        done = Pending()
+        done.resolve(None)
+        return done
+
+    return acknowledged
+
+
+def in_place_always(old: Any) -> Any:
+    return lambda self, value, delta, in_place=False: old(self, value, delta, in_place=True)
+
+
+def keeps_then_checks(old: Any) -> Any:
+    """Stores the new value before the updater has ended well."""
+
+    def update(self: Any, keys: Any, deltas: Any, name: str, function: Any) -> Any:
+        failures = old(self, keys, deltas, name, function)
+        for at in failures:
+            self._data[keys[at]] = deltas[at]
+        return failures
+
+    return update
+
+
+MUTANTS = [
+    # the quorum
+    Mutant(CLOCK, "reads are never parked", SspClock, "reached", lambda _: lambda self, minimum: True),
+    Mutant(CLOCK, "one commit too many is asked", SspClock, "reached", lambda _: lambda s, least: least < s.value),
+    Mutant(CLOCK, "a repeated commit counts again", SspClock, "commit", commit_counts),
+    Mutant(CLOCK, "an old commit sets the clock back", SspClock, "commit", commit_goes_back),
+    Mutant(CLOCK, "who has left is waited for", SspClock, "leave", lambda _: lambda self, worker: []),
+    Mutant(CLOCK, "who enters starts at nothing", SspClock, "enter", lambda _: lambda self, worker: 0),
+    Mutant(
+        CLOCK,
+        "the clock is that of the fastest",
+        SspClock,
+        "value",
+        lambda _: property(lambda s: max(s.clocks.values(), default=0)),
+    ),
+    # bounded staleness, from worker to worker
+    Mutant(STALENESS, "reads are never parked", SspClock, "reached", lambda _: lambda self, minimum: True),
+    Mutant(STALENESS, "who has left is waited for", SspClock, "leave", lambda _: lambda self, worker: []),
+    Mutant(
+        STALENESS, "one iteration staler", Session, "min_clock", lambda old: property(lambda s: max(0, old.fget(s) - 1))
+    ),
+    Mutant(STALENESS, "one iteration stricter", Session, "min_clock", lambda old: property(lambda s: old.fget(s) + 1)),
+    Mutant(STALENESS, "the cache is always fresh", Cache, "fresh", lambda _: lambda self, key, needed: key in self),
+    Mutant(STALENESS, "own updates do not reach the cache", Cache, "update", lambda _: lambda self, *a: None),
+    Mutant(
+        STALENESS, "nobody is told of a commit", Session, "commit", lambda _: lambda s: setattr(s, "clock", s.clock + 1)
+    ),
+    # the cache
+    Mutant(CACHE, "one clock for all entries", Cache, "fresh", one_clock_for_all),
+    Mutant(CACHE, "the cache is always fresh", Cache, "fresh", lambda _: lambda self, key, needed: key in self),
+    Mutant(CACHE, "never fresh enough", Cache, "fresh", lambda old: lambda s, key, needed: old(s, key, needed + 1)),
+    Mutant(CACHE, "own updates do not reach it", Cache, "update", lambda _: lambda self, *a: None),
+    Mutant(CACHE, "own writes do not reach it", Cache, "write", lambda _: lambda self, *a: None),
+    Mutant(CACHE, "a refresh forgets own changes", Cache, "finish_refresh", refresh_forgets),
+    Mutant(CACHE, "a refresh overwrites what is newer", Cache, "finish_refresh", lambda _: Cache.put),
+    Mutant(CLIENT, "a removed key stays in it", Cache, "drop", lambda _: lambda self, keys: None),
+    # each request once, in order
+    Mutant(ONCE, "repeated requests are run again", Inbox, "take", take_at_once),
+    Mutant(ONCE, "requests are run as they come", Inbox, "take", take_early),
+    Mutant(ONCE, "replies are not kept", Inbox, "stored", lambda _: lambda self, sender, request: None),
+    Mutant(ONCE, "what is sent again has a new number", Channel, "receive", again_renumbered),
+    Mutant(ONCE, "nothing is asked after", Channel, "tick", lambda _: lambda self, now, view: None),
+    Mutant(ONCE, "nothing is sent again", Channel, "receive", lambda old: lambda s, e, v: old(s, e, v) and []),
+    Mutant(ONCE, "all is confirmed", Channel, "confirmed", lambda _: property(lambda self: 10**6)),
+    Mutant(ORDER, "other requests overtake updates", Session, "ask", lambda _: Exchange.ask),
+    Mutant(ORDER, "a batch has one updater", Session, "update", batch_of_any_updater),
+    Mutant(ACKNOWLEDGED, "commits do not wait for updates", Session, "acknowledged", done_at_once),
+    Mutant(ACKNOWLEDGED, "waiting updates are forgotten", Session, "flush", lambda _: lambda self: None),
+    # the ring
+    Mutant(
+        MOVES,
+        "a key's server is its slot modulo",
+        Ring,
+        "server_of",
+        lambda _: lambda s, k: s.servers[ring.slot_of(k) % len(s.servers)],
+    ),
+    Mutant(BALANCE, "few points a server", ring, "VIRTUAL_NODES", lambda _: 3),
+    Mutant(SAME, "whoever comes first stands first", ring, "sorted", lambda _: list),
+    Mutant(GOLDEN, "another hash", ring, "xxh3_64_intdigest", lambda _: lambda data: hash(data) & (1 << 64) - 1),
+    Mutant(
+        GOLDEN,
+        "slots by the low bits",
+        ring,
+        "slot_of",
+        lambda _: lambda key: ring.xxh3_64_intdigest(ring.encode_key(key)) % 1024,
+    ),
+    # what was handed out, and what a failure leaves
+    Mutant(STORE, "arrays are handed out as they are", Store, "_lend", lambda _: lambda self, keys, values: values),
+    Mutant(STORE, "lent arrays are updated in place", Arithmetic, "__call__", in_place_always),
+    Mutant(STORE, "users' functions see the value itself", store, "guarded", lambda _: lambda value: value),
+    Mutant(STORE, "a failed update leaves its delta", Store, "update", keeps_then_checks),
+    Mutant(STORE, "append on nothing is the delta", store, "first_value", lambda _: lambda name, delta: delta),
+    Mutant(
+        TOP,
+        "ties are not by key",
+        store,
+        "sorted",
+        lambda _: lambda items, **how: sorted(items, key=operator.itemgetter(1), reverse=True),
+    ),
+    Mutant(CLIENT, "values change place", session, "_scatter", lambda _: lambda whole, places, items: whole),
+    Mutant(
+        CLIENT,
+        "every array arrives little-endian",
+        wire,
+        "_shape_bytes",
+        lambda old: lambda a: old(a).replace(b">", b"<"),
+    ),
+]
+
+
+@pytest.mark.parametrize("rule", {mutant.rule for mutant in MUTANTS}, ids=str)
+def test_the_code_as_it_is_passes(rule):
+    rule()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.what)
+def test_a_mutant_is_found(mutant, monkeypatch):
+    monkeypatch.setattr(mutant.owner, mutant.name, mutant.make(getattr(mutant.owner, mutant.name, None)), raising=False)
+    with pytest.raises(AssertionError):
+        mutant.rule()
+
+
+def test_every_core_module_is_mutated():
+    mutated = {getattr(mutant.owner, "__module__", getattr(mutant.owner, "__name__", "")) for mutant in MUTANTS}
+    wanted = {cache, ring, session, store, updaters, wire}
+    assert {module.__name__ for module in wanted} <= mutated
