@@ -78,8 +78,9 @@ class Connection:
     def _join(self, worker: int) -> m.View:
         me = m.Join(worker, socket.gethostname(), os.getpid())
         self._coordinator.send(wire.encode(Envelope(0, 0, 0, me)))
-        if not self._coordinator.wait(JOIN_SECONDS):
-            raise CoordinatorLost(f"no answer from the coordinator at {self.address} in {JOIN_SECONDS:.0f} s")
+        limit = JOIN_SECONDS if self._timeout is None else self._timeout
+        if not self._coordinator.wait(limit):
+            raise CoordinatorLost(f"no answer from the coordinator at {self.address} in {limit:g} s")
         answer = wire.decode(self._coordinator.receive() or [b""]).message
         if isinstance(answer, m.Failure):
             raise error_of(answer)
