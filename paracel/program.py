@@ -4,6 +4,7 @@ import argparse
 import inspect
 import json
 import keyword
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -22,8 +23,9 @@ def main(algorithm: type[Algorithm], argv: Sequence[str] | None = None) -> Algor
     """Make `algorithm(**settings)`, call its `solve()`, and return it.
 
     The settings are those of the JSON file of `-c` (or of `prun -c`), and then `name=value` arguments; a value is
-    read as JSON where it is JSON, unless the parameter is annotated as str. A name that the constructor does not
-    have ends the program with a message. On a server that imports the script this does nothing, and returns None.
+    read as JSON where it is JSON (and `inf`), unless the parameter is annotated as str. A name that the constructor
+    does not have ends the program with a message. On a server that imports the script this does nothing, and
+    returns None.
     """
     if Process.is_server:
         return None
@@ -78,6 +80,8 @@ def _python_name(name: str) -> str:
 def _value(text: str, parameter: inspect.Parameter | None) -> Any:
     if parameter is not None and parameter.annotation in (str, "str"):
         return text
+    if text == "inf":
+        return math.inf  # an unbounded staleness; JSON spells it Infinity
     try:
         return json.loads(text)
     except ValueError:

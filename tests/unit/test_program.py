@@ -1,6 +1,7 @@
 """How a program's settings come from a file and from arguments."""
 
 import json
+import math
 
 import pytest
 
@@ -49,6 +50,7 @@ def config(tmp_path):
         ("rounds=", ""),
         ("rounds=a=b", "a=b"),
         ("rounds=-3", -3),
+        ("rounds=inf", math.inf),
     ],
 )
 def test_values_are_json_where_they_are_json(argument, value):
