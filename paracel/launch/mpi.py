@@ -44,6 +44,7 @@ class Ranks:
 
     @property
     def count(self) -> int:
+        """How many there are, on all hosts."""
         return sum(placement.count for placement in self.placement)
 
 
