@@ -68,6 +68,8 @@ class Cache:
 
     def write(self, keys: Sequence[str], values: Sequence[Any]) -> None:
         """Own writes replace what is cached; they make no new entries."""
+        if not self._entries:
+            return
         for key, value in zip(keys, values, strict=True):
             entry = self._entries.get(key)
             if entry is not None:

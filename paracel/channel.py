@@ -11,7 +11,7 @@ from typing import Any
 from paracel import errors
 from paracel.messages import Envelope, Failure, Lost, Message, Probe, Update, Waiting, Write
 from paracel.pending import Pending
-from paracel.values import sizes
+from paracel.values import key_sizes, sizes
 
 PROBE_SECONDS = 1.0
 PROBE_PATIENCE = 10.0
@@ -120,7 +120,7 @@ def error_of(failure: Failure) -> Exception:
 def request_size(message: Message) -> int:
     """About how many bytes a request has on its way."""
     if isinstance(message, Write):
-        return 64 + sizes(message.values) + sizes(message.keys)
+        return 64 + sizes(message.values) + key_sizes(message.keys)
     if isinstance(message, Update):
-        return 64 + sizes(message.deltas) + sizes(message.keys)
+        return 64 + sizes(message.deltas) + key_sizes(message.keys)
     return 64

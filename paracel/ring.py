@@ -28,11 +28,14 @@ def slot_of(key: str) -> int:
 def slots_of(keys: Sequence[str]) -> NDArray[np.int64]:
     """The slots of many keys, shape (len(keys),)."""
     try:
-        encoded: Iterable[bytes] = list(map(str.encode, keys))
+        hashes = _hashes(map(str.encode, keys), len(keys))
     except UnicodeEncodeError:
-        encoded = map(encode_key, keys)
-    hashes = np.fromiter(map(xxh3_64_intdigest, encoded), np.uint64, len(keys))
+        hashes = _hashes(map(encode_key, keys), len(keys))
     return (hashes >> np.uint64(_SLOT_SHIFT)).astype(np.int64)
+
+
+def _hashes(encoded: Iterable[bytes], count: int) -> NDArray[np.uint64]:
+    return np.fromiter(map(xxh3_64_intdigest, encoded), np.uint64, count)
 
 
 class Ring:
@@ -64,7 +67,7 @@ class Ring:
         """Cut a list of keys by server: pairs of server and positions in `keys` (None: all of them, in order)."""
         if len(self.servers) == 1 or len(keys) == 1:
             return [(self.server_of(keys[0]), None)] if keys else []
-        owners = self.owners[slots_of(keys)]
+        owners = self.owners[slots_of(keys)].astype(np.int16)  # which numpy sorts by radix
         order = np.argsort(owners, kind="stable")
         edges = np.flatnonzero(np.diff(owners[order])) + 1
         parts = np.split(order, edges) if len(keys) else []

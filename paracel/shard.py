@@ -86,6 +86,8 @@ class Shard:
 
     def _reply_to(self, message: Message) -> Message:
         handler = HANDLERS.get(type(message))
+        if isinstance(message, m.Failure):  # the server had no room for the request that had this number
+            return message
         if handler is None:
             return m.Failure("RequestError", f"a server does not take {type(message).__name__}")
         try:
@@ -163,8 +165,8 @@ class Shard:
 
     def _update(self, message: m.Update) -> Message:
         function = self.functions.get("updater", message.updater)
-        failures = self.store.update(message.keys, message.deltas, message.updater, function)
-        values = self.store.read(message.keys)[0] if message.reply else []
+        change = (message.keys, message.deltas, message.updater, function)
+        values, failures = self.store.update_and_read(*change) if message.reply else ([], self.store.update(*change))
         return m.Updated(values, failures, self.clock.value)
 
     def _contains(self, message: m.Contains) -> Message:

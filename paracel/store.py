@@ -17,10 +17,16 @@ import numpy as np
 
 from paracel.errors import RequestError
 from paracel.updaters import BUILTINS, Arithmetic, first_value
-from paracel.values import FRAME_BYTES, check_value, check_values, guarded
+from paracel.values import FRAME_BYTES, check_value, guarded, too_wide
 
 _NUMBERS = frozenset({int, float})
-_MISSING: Any = object()
+
+
+class _Missing:
+    """The type of what stands for no value."""
+
+
+_MISSING: Any = _Missing()
 
 
 class Store:
@@ -42,12 +48,13 @@ class Store:
     def read(self, keys: Sequence[str]) -> tuple[list[Any], list[int]]:
         """The values of the keys, None where there is none, and the positions of the missing ones."""
         values = list(map(self._data.get, keys, repeat(_MISSING)))
+        kinds = set(map(type, values))
         missing: list[int] = []
-        if any(value is _MISSING for value in values):
+        if _Missing in kinds:
             missing = [at for at, value in enumerate(values) if value is _MISSING]
             for at in missing:
                 values[at] = None
-        return self._lend(keys, values), missing
+        return (self._lend(keys, values) if np.ndarray in kinds else values), missing
 
     def select(self, chosen: Callable[[str, Any], bool] | None) -> tuple[list[str], list[Any]]:
         """All keys and values, or those that the filter chooses."""
@@ -78,8 +85,23 @@ class Store:
 
         Returns the traceback text of each update that failed, by its position: a key may come more than once.
         """
-        if self._update_plain(keys, deltas, function):
+        if self._update_plain(keys, deltas, function) is not None:
             return {}
+        return self._update_each(keys, deltas, name, function)
+
+    def update_and_read(
+        self, keys: Sequence[str], deltas: Sequence[Any], name: str, function: Callable[..., Any]
+    ) -> tuple[list[Any], dict[int, str]]:
+        """`update`, and then `read`: the values that the keys have now, and what failed."""
+        news = self._update_plain(keys, deltas, function)
+        if news is not None:
+            return news, {}
+        failures = self._update_each(keys, deltas, name, function)
+        return self.read(keys)[0], failures
+
+    def _update_each(
+        self, keys: Sequence[str], deltas: Sequence[Any], name: str, function: Callable[..., Any]
+    ) -> dict[int, str]:
         failures: dict[int, str] = {}
         for at, (key, delta) in enumerate(zip(keys, deltas, strict=True)):
             try:
@@ -108,20 +130,31 @@ class Store:
         self._lent.update(large)
         return [v.copy() if type(v) is np.ndarray and v.nbytes < FRAME_BYTES else v for v in values]
 
-    def _update_plain(self, keys: Sequence[str], deltas: Sequence[Any], function: Callable[..., Any]) -> bool:
-        """The fast path: plain numbers, every key once. Returns whether it could be taken."""
+    def _update_plain(
+        self, keys: Sequence[str], deltas: Sequence[Any], function: Callable[..., Any]
+    ) -> list[Any] | None:
+        """The fast path: the new values if all are plain numbers and every key comes once, else None."""
         if not isinstance(function, Arithmetic) or len(keys) < 8 or len(set(keys)) != len(keys):
-            return False
-        olds = list(map(self._data.get, keys, repeat(_MISSING)))
-        if not set(map(type, deltas)) <= _NUMBERS or not set(map(type, olds)) <= _NUMBERS:
-            return False
+            return None
         try:
-            news = list(map(function.scalar, olds, deltas))
-            check_values(keys, news)
-        except (ArithmeticError, TypeError):
-            return False
+            news = self._plain_results(keys, deltas, function.scalar)
+        except Exception:  # one by one, it will be seen which key it is
+            return None
+        kinds = set(map(type, news))
+        if not kinds <= _NUMBERS or too_wide(news, kinds):
+            return None
         self._data.update(zip(keys, news))
-        return True
+        return news
+
+    def _plain_results(
+        self, keys: Sequence[str], deltas: Sequence[Any], rule: Callable[[Any, Any], Any]
+    ) -> list[Any]:
+        olds = map(self._data.get, keys, repeat(_MISSING))
+        try:
+            return list(map(rule, olds, deltas))
+        except TypeError:  # a key without a value, perhaps: it takes the delta
+            olds = map(self._data.get, keys, repeat(_MISSING))
+            return [delta if old is _MISSING else rule(old, delta) for old, delta in zip(olds, deltas)]
 
     def _update_one(self, key: str, delta: Any, name: str, function: Callable[..., Any]) -> None:
         value = self._data.get(key, _MISSING)

@@ -60,7 +60,7 @@ def check_value(key: str, value: Any) -> None:
 def check_values(keys: Sequence[str], values: Sequence[Any]) -> None:
     """`check_value` for many, at the speed of `map` where all values are plain."""
     kinds = set(map(type, values))
-    if kinds <= IMMUTABLE and not _wide(values, kinds):
+    if kinds <= IMMUTABLE and not too_wide(values, kinds):
         return
     for key, value in zip(keys, values, strict=True):
         check_value(key, value)
@@ -73,7 +73,7 @@ def check_tree(value: Any) -> None:
         raise CarryError(f"cannot be carried: {reason}")
 
 
-def _wide(values: Iterable[Any], kinds: set[type]) -> bool:
+def too_wide(values: Iterable[Any], kinds: set[type]) -> bool:
     """Whether an int among plain values needs more than 64 bits."""
     if int not in kinds:
         return False
@@ -105,11 +105,11 @@ def _container_flaw(value: Any, depth: int) -> str:
         strange = set(map(type, value)) - _KEY_TYPES
         if strange:
             return f"a dict key of type {strange.pop().__name__}; allowed: str, int"
-        if _wide(value, set(map(type, value))):
+        if too_wide(value, set(map(type, value))):
             return "a dict key of more than 64 bits"
         items = value.values()
     kinds = set(map(type, items))
-    if kinds <= IMMUTABLE and not _wide(items, kinds):
+    if kinds <= IMMUTABLE and not too_wide(items, kinds):
         return ""
     return next(filter(None, (_flaw(item, depth - 1) for item in items)), "")
 
@@ -163,3 +163,9 @@ def _sampled(values: Sequence[Any]) -> int:
 def sizes(values: Sequence[Any]) -> int:
     """The total of `size_of` over a list."""
     return _sampled(values)
+
+
+def key_sizes(keys: Sequence[str]) -> int:
+    """The same for keys."""
+    step = 1 + len(keys) // 64
+    return sum(map(len, keys[::step])) * step + 5 * len(keys)
