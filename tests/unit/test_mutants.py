@@ -37,7 +37,13 @@ def each_seed(check: Callable[[int], None]) -> Callable[[], None]:
         for seed in SEEDS:
             check(seed)
 
+    all_of_them.__name__ = check.__name__
     return all_of_them
+
+
+def name_of(rule: Any) -> str:
+    """The name of the invariant that a rule checks."""
+    return getattr(rule, "func", rule).__name__.removeprefix("check_").removesuffix("_seed")
 
 
 CLOCK = each_seed(rules.check_clock_seed)
@@ -255,12 +261,12 @@ MUTANTS = [
 ]
 
 
-@pytest.mark.parametrize("rule", {mutant.rule for mutant in MUTANTS}, ids=str)
+@pytest.mark.parametrize("rule", dict.fromkeys(mutant.rule for mutant in MUTANTS), ids=name_of)
 def test_the_code_as_it_is_passes(rule):
     rule()
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.what)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{name_of(mutant.rule)}: {mutant.what}")
 def test_a_mutant_is_found(mutant, monkeypatch):
     monkeypatch.setattr(mutant.owner, mutant.name, mutant.make(getattr(mutant.owner, mutant.name, None)), raising=False)
     with pytest.raises(AssertionError):
