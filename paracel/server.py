@@ -7,6 +7,7 @@ the server ends at once: so no server outlives its job, however the job dies.
 import logging
 import os
 import resource
+import shutil
 import socket
 import sys
 import threading
@@ -98,11 +99,22 @@ class Server:
             return wire.encode(Envelope(reply.request, reply.confirmed, reply.view, refusal))
 
 
-def _end_with_standard_input() -> None:
-    """Block until standard input ends, then end the process at once."""
+def _end_with_standard_input(folder: str) -> None:
+    """Block until standard input ends, then end the process at once.
+
+    A launcher that lives says so before, by a word. Of one that died the job's private folder goes here.
+    """
+    if not os.read(0, 4096) and folder:
+        shutil.rmtree(folder, ignore_errors=True)
     while os.read(0, 4096):
         pass
     os._exit(0)
+
+
+def _private_folder(config: ServerConfig) -> str:
+    """The folder of the sockets of a job on one host."""
+    kind, _, path = config.coordinator.partition("://")
+    return os.path.dirname(path) if kind == "ipc" and config.bind.startswith("ipc://") else ""
 
 
 def _read_config() -> ServerConfig:
@@ -126,7 +138,8 @@ def main() -> None:
     if config.memory_limit_mb:
         limit = config.memory_limit_mb * 1024 * 1024
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    threading.Thread(target=_end_with_standard_input, name="standard-input", daemon=True).start()
+    lifeline = (_private_folder(config),)
+    threading.Thread(target=_end_with_standard_input, args=lifeline, name="standard-input", daemon=True).start()
     server = Server(config)
     try:
         server.register()

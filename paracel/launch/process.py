@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import IO
 
@@ -21,6 +22,22 @@ def clean_environment() -> dict[str, str]:
     """This process's environment without what belongs to an MPI rank. BLAS threads would idle in a server."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_MPI_PREFIXES)}
     return {**kept, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+#: The standard inputs of the servers of this process.
+_lifelines: "weakref.WeakSet[IO[bytes]]" = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    """In a forked child: servers are to end with their launcher, not with the last of its children."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    for lifeline in _lifelines:
+        if not lifeline.closed:
+            os.dup2(nothing, lifeline.fileno(), inheritable=False)
+    os.close(nothing)
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class ServerProcess:
@@ -44,6 +61,7 @@ class ServerProcess:
             start_new_session=True,  # so that Ctrl-C at the terminal reaches the launcher first
         )
         assert self._process.stdin is not None
+        _lifelines.add(self._process.stdin)
         with contextlib.suppress(BrokenPipeError):  # if it ended already, poll() tells how
             self._process.stdin.write(config.encode())
             self._process.stdin.flush()
@@ -68,10 +86,14 @@ class ServerProcess:
             self._process.wait()
 
     def close_input(self) -> None:
-        """End its standard input, which ends it."""
-        with contextlib.suppress(BrokenPipeError):
-            if self._process.stdin is not None:
-                self._process.stdin.close()
+        """End its standard input, which ends it. The word before it says that the launcher lives."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        if stdin.closed:
+            return
+        for end in (lambda: stdin.write(b"stop\n"), stdin.close):
+            with contextlib.suppress(BrokenPipeError):  # it has ended already
+                end()
 
     def _ended(self, seconds: float) -> bool:
         try:
