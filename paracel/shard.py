@@ -81,7 +81,8 @@ class Shard:
             self.clock.park(minimum, asked)
             return
         self._requests += 1
-        self._operations += len(getattr(message, "keys", ())) or 1
+        keys = getattr(message, "keys", None)  # in what only a server sends, no list
+        self._operations += len(keys) if keys and isinstance(keys, list) else 1
         self._answer(asked, self._reply_to(message))
 
     def _reply_to(self, message: Message) -> Message:

@@ -108,6 +108,7 @@ def test_a_filter_that_fails_removes_nothing(shard, peer):
         (m.Load("updater", "math:sqrt"), "FunctionError", "must take (value, delta)"),
         (m.Found([], [], 0), "RequestError", "a server does not take Found"),
         (m.Join(0, "", 1), "RequestError", "a server does not take Join"),
+        (m.Statistics(0, 0, 0, 0, 0, 5, 0, 0, {}), "RequestError", "a server does not take Statistics"),
     ],
 )
 def test_refusals(peer, message, kind, text):
