@@ -102,10 +102,12 @@ class Plan:
 
     @property
     def secure(self) -> bool:
+        """Whether the job spans hosts, so that what it sends is encrypted."""
         return self.endpoint is not None
 
     @property
     def worker_count(self) -> int:
+        """How many workers there are, on all hosts."""
         return sum(placement.count for placement in self.workers.placement)
 
 
