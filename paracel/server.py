@@ -77,12 +77,21 @@ class Server:
 
     def _take(self, sender: bytes, frames: Frames) -> None:
         try:
-            envelope = wire.decode(frames)
+            try:
+                envelope = wire.decode(frames)
+            except MemoryError:
+                # the request has its turn and is answered, or its client would send it again and again
+                envelope = wire.refused(frames, self._no_room())
         except WireError as error:
             self.shard.malformed += 1
             self._answer_garbage(sender, str(error))
         else:
             self.shard.handle(sender, envelope)
+
+    def _no_room(self) -> str:
+        limit = self._config.memory_limit_mb
+        limited = f", which is limited to {limit} MB" if limit else ""
+        return f"there is no room for this request in the memory of server {self._config.server}{limited}"
 
     def _answer_garbage(self, sender: bytes, text: str) -> None:
         if sender not in self._strangers:

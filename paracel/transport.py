@@ -2,14 +2,13 @@
 
 A server listens on one ROUTER; a client has one DEALER for each server. There are no high-water marks, because a
 ROUTER drops messages at its mark without a word: what is in flight is bounded above, in bytes, by the inbox and
-the session. A frame larger than PIECE_BYTES travels ahead of its message in pieces, which the receiver puts
+the session. A frame larger than WHOLE_BYTES travels ahead of its message in pieces, which the receiver puts
 together while the next ones are still being sent; that is several times faster than one large frame.
 
 Across hosts all members of a job share one CURVE key pair. CURVE never sends the public key of a server, so that
 a peer without the job's key cannot even say hello.
 """
 
-import contextlib
 import os
 import secrets
 import struct
@@ -22,6 +21,8 @@ import zmq
 
 from paracel.errors import LaunchError
 
+#: Frames up to this size travel whole: as long as malloc can use the receiver's memory again, pieces only cost.
+WHOLE_BYTES = 8 * 1024 * 1024
 PIECE_BYTES = 1024 * 1024
 #: Messages above this size are dropped unread.
 MESSAGE_BYTES = 16 * 1024**3
@@ -47,6 +48,7 @@ class _Assembly:
 
     def __init__(self) -> None:
         self._buffers: dict[int, tuple[Any, int]] = {}
+        self._without_room: set[int] = set()
 
     def add(self, head: bytes, piece: Any) -> None:
         marker, number, size, offset = _PIECE.unpack(head)
@@ -62,12 +64,19 @@ class _Assembly:
 
     def _start(self, number: int, size: int) -> None:
         self._buffers.pop(number, None)
-        with contextlib.suppress(MemoryError):  # a size that nobody has room for may be a stranger's: it is dropped
+        self._without_room.discard(number)
+        try:
             self._buffers[number] = (np.empty(size, np.uint8), 0)
+        except MemoryError:  # maybe a stranger's, who announces what nobody has room for
+            self._without_room.add(number)
 
     def complete(self, frames: Frames) -> Frames:
-        """The message with its large frames in place, as far as they came whole."""
+        """The message with its large frames in place, as far as they came whole; None for one without room."""
         buffers, self._buffers = self._buffers, {}
+        for number in self._without_room:
+            if number < len(frames) and len(frames[number]) == 0:
+                frames[number] = None
+        self._without_room.clear()
         for number, (buffer, filled) in buffers.items():
             if number < len(frames) and filled == len(buffer) and len(frames[number]) == 0:
                 frames[number] = memoryview(buffer)
@@ -140,7 +149,7 @@ class _Socket:
     def _shortened(self, to: Sequence[bytes], number: int, frame: Any) -> Any:
         """The frame, or nothing in its place when it was sent ahead in pieces."""
         size = len(frame)
-        if size <= PIECE_BYTES:
+        if size <= WHOLE_BYTES:
             return frame
         view = memoryview(frame)
         send = self._socket.send

@@ -106,6 +106,8 @@ class _Decoder:
         dtype, shape, end = _read_shape(view, 4 if code == _FRAMED else 0)
         if code == _FRAMED:
             frame = self._frames[struct.unpack_from("<I", view)[0]]
+            if frame is None:
+                raise MemoryError("no room for an array of this message")
             return np.frombuffer(frame, dtype).reshape(shape)
         array = np.frombuffer(view[end:], dtype).reshape(shape)
         return array[()] if code == _SCALAR else array.copy()
@@ -114,6 +116,8 @@ class _Decoder:
 # --- messages ---------------------------------------------------------------------------------------------
 
 _HEAD = 5
+#: Enough for the start of a list and so many integers.
+_NUMBERS_BYTES = 64
 _INT = {int}
 #: Messages whose first two fields are keys and their values.
 _PAIRED = (messages.Write, messages.Update)
@@ -143,13 +147,34 @@ def encode(envelope: Envelope) -> list[Any]:
 
 
 def decode(frames: Sequence[Any]) -> Envelope:
-    """The message in the frames. Raises WireError for anything that is not one, and nothing else."""
+    """The message in the frames. Raises WireError for anything that is not one.
+
+    MemoryError if there is no room for it here: then `refused` tells which request it was.
+    """
     try:
         return _decode(frames)
-    except WireError:
+    except (WireError, MemoryError):
         raise
     except Exception as error:  # whatever a stranger's bytes provoke in msgpack, numpy or struct
         raise WireError(f"not a message: {type(error).__name__}: {error}"[:300]) from error
+
+
+def refused(frames: Sequence[Any], text: str) -> Envelope:
+    """A Failure with this text in the place of a message, under the message's numbers. Raises WireError.
+
+    It takes hardly any memory, and looks no further than the numbers.
+    """
+    start = msgpack.Unpacker(max_buffer_size=_NUMBERS_BYTES)
+    start.feed(bytes(memoryview(frames[0])[:_NUMBERS_BYTES]))
+    try:
+        start.read_array_header()
+        numbers = [start.unpack() for _ in range(_HEAD)]
+    except (ValueError, msgpack.UnpackException) as error:
+        raise WireError(f"not a message: {error}"[:300]) from error
+    if set(map(type, numbers)) != _INT:
+        raise WireError("not a message: no header")
+    _, _, request, confirmed, view = numbers
+    return Envelope(request, confirmed, view, messages.Failure("RequestError", text))
 
 
 def _decode(frames: Sequence[Any]) -> Envelope:

@@ -10,7 +10,7 @@ from paracel import messages as m
 from paracel.errors import CarryError, WireError
 from paracel.messages import TAGS, Envelope
 from paracel.values import FRAME_BYTES
-from paracel.wire import decode, encode
+from paracel.wire import decode, encode, refused
 
 
 def header(*fields, tag=6, version=1):
@@ -150,3 +150,17 @@ def test_threads_encode_at_the_same_time(monkeypatch):
 def test_every_tag_has_one_message():
     assert len(set(TAGS.values())) == len(TAGS)
     assert all(0 < tag < 128 for tag in TAGS)
+
+
+def test_a_message_without_room_keeps_its_numbers():
+    large = np.zeros(FRAME_BYTES)
+    frames = encode(Envelope(7, 6, 5, m.Write(["w"] * 1000, [large] + [1] * 999)))
+    with pytest.raises(MemoryError, match="no room"):
+        decode([bytes(frames[0]), None])
+    assert refused([bytes(frames[0]), None], "no") == Envelope(7, 6, 5, m.Failure("RequestError", "no"))
+
+
+@pytest.mark.parametrize("start", [b"", b"\xc1", b"\x05", msgpack.packb([1, 2, 3]), msgpack.packb([1, 2, 3, 4, "5"])])
+def test_what_is_not_a_message_is_not_refused_as_one(start):
+    with pytest.raises(WireError):
+        refused([start], "no")
