@@ -30,15 +30,18 @@ def operations(statistics: JobStatistics) -> int:
 
 
 def format_progress(statistics: JobStatistics, seconds: float, rate: float) -> str:
-    """The progress of a job that has run for `seconds`, and does `rate` operations per second."""
+    """The progress of a job that has run for `seconds`, and does `rate` operations per second.
+
+    The iterations are those that every worker still in the job has committed.
+    """
     parts = [f"{seconds:.0f} s"]
     clocks = commits(statistics)
     if any(clocks.values()):
         slowest = min(clocks, key=lambda worker: (clocks[worker], worker))
         ahead = max(clocks.values()) - clocks[slowest]
-        parts.append(f"iterations committed: {clocks[slowest]:,}")
+        parts.append(f"iterations: {clocks[slowest]:,}")
         if ahead:
-            parts.append(f"slowest is worker {slowest}{_host(statistics, slowest)}, {ahead:,} behind the fastest")
+            parts.append(f"slowest: worker {slowest}{_host(statistics, slowest)}, {ahead:,} behind")
     elif statistics.workers:
         running = sum(not status.left for status in statistics.workers)
         parts.append(f"{running} of {len(statistics.workers)} workers running")
@@ -54,7 +57,7 @@ def _host(statistics: JobStatistics, worker: int) -> str:
 class Progress:
     """The progress line at the bottom of `stream`, if that is a terminal; else nothing is ever written.
 
-    `update` draws it, `aside` takes it away while something else is written; from any thread.
+    `update` draws it, `erase` takes it away, and `aside` does so while something else is written; from any thread.
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
@@ -86,11 +89,19 @@ class Progress:
     def aside(self, *, ends_line: bool = True) -> Iterator[None]:
         """Keep the line off the terminal for a while, and until a line is ended if this does not end one."""
         with self._lock:
-            if self._drawn:
-                self._write(_ERASE)
-                self._drawn = False
+            self._erase()
             yield
             self._within_line = not ends_line
+
+    def erase(self) -> None:
+        """Take the line away."""
+        with self._lock:
+            self._erase()
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._write(_ERASE)
+            self._drawn = False
 
     def _write(self, text: str) -> None:
         try:

@@ -13,8 +13,8 @@ from paracel.launch import mpi, ssh
 from paracel.launch.hostfile import Host, Placement, spread
 
 METHODS = ("local", "mpi")
-# Python with numpy and ZeroMQ, before any data
-LEAST_MEMORY_MB = 128
+# Python with numpy, ZeroMQ and an MPI, before any data
+LEAST_MEMORY_MB = 192
 
 _LOCALHOST = Host("localhost")
 

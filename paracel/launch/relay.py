@@ -12,6 +12,7 @@ _CHUNK = 1 << 16
 class Relay:
     """Copies what comes from `source` to `targets` on a thread of its own, until the source ends.
 
+    Targets are unbuffered: what a buffer held back would be lost, or come up again when the target is closed.
     The progress line makes room for each piece. A target that cannot be written to any more (a closed pipe) is
     left out from then on, so that the workers never wait for it.
     """
@@ -36,9 +37,10 @@ class Relay:
 
 
 def _written(target: IO[bytes], piece: bytes) -> bool:
+    rest = memoryview(piece)
     try:
-        target.write(piece)
-        target.flush()
+        while rest:
+            rest = rest[target.write(rest) :]
     except OSError:
         return False
     return True

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from io import FileIO
 from pathlib import Path
 from typing import IO
 
@@ -65,9 +66,11 @@ class _Job:
         self._servers: dict[int, ServerProcess] = {}
         self._workers: subprocess.Popen[bytes] | None = None
         self._relays: list[Relay] = []
+        self._log: IO[bytes] | None = None
 
     def run(self) -> int:
         with contextlib.ExitStack() as ends:  # the last goes first, and all are tried
+            ends.callback(self._progress.erase)
             ends.callback(self._end_servers)
             ends.callback(self._coordinator.close)
             ends.callback(self._end_workers)
@@ -124,7 +127,8 @@ class _Job:
         made = {"PARACEL_COORDINATOR": self._coordinator.address, "PARACEL_KEY": self._coordinator.key}
         made = {name: value for name, value in made.items() if value}
         command = [sys.executable, "-I", "-S", guard.__file__, _private_directory(self._coordinator.address)]
-        logs = [] if workers.log is None else [_open_log(workers.log)]
+        if workers.log is not None:
+            self._log = _open_log(workers.log)
         # a session of its own: a Ctrl-C at the terminal comes to prun alone, which ends all in order
         self._workers = subprocess.Popen(
             [*command, *workers.command],
@@ -134,12 +138,12 @@ class _Job:
             env={**_worker_environment(), **workers.environment, **made},
             start_new_session=True,
         )
-        assert self._workers.stdout is not None
-        assert self._workers.stderr is not None
-        self._relays = [
-            Relay(self._workers.stdout, [sys.stdout.buffer, *logs], self._progress),
-            Relay(self._workers.stderr, [sys.stderr.buffer, *logs], self._progress),
-        ]
+        for source, stream in ((self._workers.stdout, sys.stdout), (self._workers.stderr, sys.stderr)):
+            assert source is not None
+            targets: list[IO[bytes]] = [FileIO(stream.fileno(), "wb", closefd=False)]
+            if self._log is not None:
+                targets.append(self._log)
+            self._relays.append(Relay(source, targets, self._progress))
         self._note(f"{self._plan.worker_count} workers started on {_where(workers.placement)}")
 
     # ---- running
@@ -150,6 +154,9 @@ class _Job:
             self._signals.wait(_LOOK_SECONDS)
             self._check()
             self._check_silent()
+        for relay in self._relays:
+            while not relay.wait_ended(_SHORT_LOOK_SECONDS):  # whoever reads our output may be slow
+                self._check()
         return self._judge(status)
 
     def _check_silent(self) -> None:
@@ -203,6 +210,8 @@ class _Job:
             self._workers.wait()
         for relay in self._relays:
             relay.wait_ended(_OUTPUT_END_SECONDS)
+        if self._log is not None:
+            self._log.close()
 
     def _end_servers(self) -> None:
         stop_all(list(self._servers.values()), _SERVERS_END_SECONDS)
@@ -220,7 +229,7 @@ def _worker_environment() -> dict[str, str]:
 def _open_log(path: str) -> IO[bytes]:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return Path(path).open("wb")
+        return FileIO(path, "wb")
     except OSError as error:
         raise LaunchError(f"log {path!r} cannot be written: {error}") from error
 

@@ -150,7 +150,7 @@ def test_a_person_at_a_terminal_sees_one_line_of_progress_and_can_press_ctrl_c(p
     )  # fmt: skip
     os.close(slave)
     try:
-        seen = read_terminal(master, b"iterations committed: 7 | ")
+        seen = read_terminal(master, b"iterations: 7 | ")
         assert b"a line of output\r\n" in seen
         assert b"\r\x1b[K" in seen
         os.write(master, b"\x03")

@@ -30,19 +30,19 @@ TWO = {0: "n1", 1: "n1"}
         (job([], {}), "75 s | 1,234 operations/s"),
         (job([{}], TWO), "75 s | 2 of 2 workers running | 1,234 operations/s"),
         (job([{0: 0, 1: 0}], TWO, {1}), "75 s | 1 of 2 workers running | 1,234 operations/s"),
-        (job([{0: 7, 1: 7}], TWO), "75 s | iterations committed: 7 | 1,234 operations/s"),
+        (job([{0: 7, 1: 7}], TWO), "75 s | iterations: 7 | 1,234 operations/s"),
         (
             job([{0: 9, 1: 7}], TWO),
-            "75 s | iterations committed: 7 | slowest is worker 1, 2 behind the fastest | 1,234 operations/s",
+            "75 s | iterations: 7 | slowest: worker 1, 2 behind | 1,234 operations/s",
         ),
         (
             job([{0: 5, 1: 1234}], {0: "n1", 1: "n2"}),
-            "75 s | iterations committed: 5 | slowest is worker 0 on n1, 1,229 behind the fastest | 1,234 operations/s",
+            "75 s | iterations: 5 | slowest: worker 0 on n1, 1,229 behind | 1,234 operations/s",
         ),
-        (job([{0: 3, 1: 7}], TWO, {0}), "75 s | iterations committed: 7 | 1,234 operations/s"),
+        (job([{0: 3, 1: 7}], TWO, {0}), "75 s | iterations: 7 | 1,234 operations/s"),
         (
             job([{0: 0, 1: 4}], TWO),
-            "75 s | iterations committed: 0 | slowest is worker 0, 4 behind the fastest | 1,234 operations/s",
+            "75 s | iterations: 0 | slowest: worker 0, 4 behind | 1,234 operations/s",
         ),
     ],
 )
@@ -82,8 +82,8 @@ def test_the_line_is_redrawn_with_the_rate_since_the_last_time(terminal):
     progress.update(job([{0: 1}], TWO, operations=50))
     progress.update(job([{0: 1}], TWO, operations=1050))
     first, second = terminal.getvalue().split("\r\x1b[K")[1:]
-    assert first == "2 s | iterations committed: 1 | 25 operations/s"
-    assert second == "12 s | iterations committed: 1 | 100 operations/s"
+    assert first == "2 s | iterations: 1 | 25 operations/s"
+    assert second == "12 s | iterations: 1 | 100 operations/s"
     assert "\n" not in terminal.getvalue()
 
 
@@ -99,6 +99,17 @@ def test_other_output_takes_the_lines_place(terminal):
     with progress.aside():
         terminal.write("from a worker\n")
     assert terminal.getvalue().endswith("\r\x1b[Kfrom a worker\n")
+
+
+def test_the_line_is_taken_away_once(terminal):
+    progress = Progress(terminal)
+    progress.erase()
+    assert terminal.getvalue() == ""
+    progress.update(job([{0: 1}], TWO))
+    drawn = terminal.getvalue()
+    progress.erase()
+    progress.erase()
+    assert terminal.getvalue() == drawn + "\r\x1b[K"
 
 
 def test_the_line_waits_while_other_output_is_within_a_line(terminal):
