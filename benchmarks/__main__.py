@@ -19,9 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)} (default: all)")
-    parser.add_argument(
-        "--quick", action="store_true", help="tiny sizes: shows that everything runs, in seconds"
-    )
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: shows that everything runs, in seconds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     given = parser.parse_args(arguments)
     unknown = set(given.topics) - set(TOPICS)

@@ -24,7 +24,13 @@ PIPELINED = 20_000
 KEYS = {f"key{number}": number for number in range(100_000)}
 DENSE = np.ones(1_000_000, np.float32)
 ROUNDS = 5
-WORKS = ("increment, blocking", "increments, pipelined", "100,000 keys written", "100,000 keys read", "1e6 floats added")
+WORKS = (
+    "increment, blocking",
+    "increments, pipelined",
+    "100,000 keys written",
+    "100,000 keys read",
+    "1e6 floats added",
+)
 
 Works = Sequence[Callable[[], object]]
 

@@ -48,6 +48,4 @@ def _measure(ps: paracel.Client, bare: Bare, size: int, rounds: int) -> Iterator
         moved = array.nbytes * repeats * (2 if name == "bupdate" else 1) / 1e6
         target = TARGET if size >= TARGET_FROM else None
         label = f"{name}, {size:.0e} elements".replace("e+0", "e")
-        yield Figure(
-            "float32 arrays", label, moved / pair.seconds, "MB/s", moved / pair.floor, pair.ratio, target
-        )
+        yield Figure("float32 arrays", label, moved / pair.seconds, "MB/s", moved / pair.floor, pair.ratio, target)

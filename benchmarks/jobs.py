@@ -42,12 +42,8 @@ def _embedded(rounds: int) -> Iterator[Figure]:
     for servers in (1, 2):
         name = f"{servers} server{'s' if servers > 1 else ''}"
         works[f"connect and close, {name}"] = lambda servers=servers: paracel.connect(servers=servers).close()
-        works[f"python, connect and close, {name}"] = _running(
-            [sys.executable, "-c", _EMBEDDED.format(servers)]
-        )
-    floor, *times = side_by_side(
-        [_running([sys.executable, "-c", "import numpy, zmq"]), *works.values()], rounds
-    )
+        works[f"python, connect and close, {name}"] = _running([sys.executable, "-c", _EMBEDDED.format(servers)])
+    floor, *times = side_by_side([_running([sys.executable, "-c", "import numpy, zmq"]), *works.values()], rounds)
     for name, taken in zip(works, times):
         yield _figure(name, taken, floor)
 

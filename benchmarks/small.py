@@ -32,9 +32,7 @@ def measure(quick: bool) -> Iterator[Figure]:
     yield _figure("update, pipelined (floor: bupdate)", 10 * count, times[2], times[1], count, 10.0)
 
 
-def _figure(
-    name: str, count: int, taken: list[float], floor: list[float], floor_count: int, target: float
-) -> Figure:
+def _figure(name: str, count: int, taken: list[float], floor: list[float], floor_count: int, target: float) -> Figure:
     """Operations a second of both; the works may do different numbers of them."""
     pair = against([t / count for t in taken], [t / floor_count for t in floor])
     return Figure("small operations", name, 1 / pair.seconds, "op/s", 1 / pair.floor, pair.ratio, target)

@@ -50,9 +50,7 @@ def render(figures: Sequence[Figure]) -> str:
 
 def to_json(figures: Iterable[Figure]) -> str:
     """The same for programs, with what they were measured on."""
-    return (
-        json.dumps({"machine": machine(), "figures": [asdict(figure) for figure in figures]}, indent=1) + "\n"
-    )
+    return json.dumps({"machine": machine(), "figures": [asdict(figure) for figure in figures]}, indent=1) + "\n"
 
 
 def machine() -> dict[str, str]:

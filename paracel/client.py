@@ -294,7 +294,7 @@ class Client:
             failed.result()
 
     def leave(self) -> None:
-        """Leave the quorum: from now on nobody waits for this worker. It has left even if an update's error is raised."""
+        """Leave the quorum: nobody waits for this worker any more, even if an update's error is raised here."""
         try:
             self.wait_acknowledged()
         except ParacelError:

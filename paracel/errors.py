@@ -1,21 +1,21 @@
 """Every exception that paracel raises on purpose. No other module defines one.
 
-    ParacelError
-    ├── ConfigError (ValueError)          an option, argument or configuration key that cannot be
-    │   └── LoadError                     an input file that cannot be read as asked
-    ├── CarryError (TypeError)            a key or value that cannot be carried to the servers
-    ├── FunctionError (ValueError)        an updater, filter or server function that is not usable
-    ├── KeyNotFound (KeyError)            a read of keys that nobody wrote
-    ├── UpdateError                       an updater raised on a server; the value stayed as it was
-    ├── ServerFunctionError               a key filter or server function raised on a server
-    ├── RequestError                      a server refused a request as malformed or not allowed
-    ├── WireError                         bytes that are not a message of this protocol
-    ├── WaitTimeout (TimeoutError)        a wait with a deadline that passed
-    ├── ConnectionLost (ConnectionError)
-    │   ├── ServerLost                    a server of the job ended or went silent
-    │   └── CoordinatorLost               the launcher of the job ended or went silent
-    ├── ClientClosed                      an operation on a closed client
-    └── LaunchError                       servers or workers that could not be started
+ParacelError
+├── ConfigError (ValueError)          an option, argument or configuration key that cannot be
+│   └── LoadError                     an input file that cannot be read as asked
+├── CarryError (TypeError)            a key or value that cannot be carried to the servers
+├── FunctionError (ValueError)        an updater, filter or server function that is not usable
+├── KeyNotFound (KeyError)            a read of keys that nobody wrote
+├── UpdateError                       an updater raised on a server; the value stayed as it was
+├── ServerFunctionError               a key filter or server function raised on a server
+├── RequestError                      a server refused a request as malformed or not allowed
+├── WireError                         bytes that are not a message of this protocol
+├── WaitTimeout (TimeoutError)        a wait with a deadline that passed
+├── ConnectionLost (ConnectionError)
+│   ├── ServerLost                    a server of the job ended or went silent
+│   └── CoordinatorLost               the launcher of the job ended or went silent
+├── ClientClosed                      an operation on a closed client
+└── LaunchError                       servers or workers that could not be started
 """
 
 from collections.abc import Iterable

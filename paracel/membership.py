@@ -157,9 +157,7 @@ class Membership:
             return m.Failure("LaunchError", f"server {message.server} is not one of {self.expected}")
         if known and known.pid != message.pid:
             return m.Failure("LaunchError", f"server {message.server} is registered already, pid {known.pid}")
-        self._servers[message.server] = ServerStatistics(
-            message.server, message.address, message.host, message.pid
-        )
+        self._servers[message.server] = ServerStatistics(message.server, message.address, message.host, message.pid)
         self._number += 1
         return self.view()
 

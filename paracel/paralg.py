@@ -29,9 +29,7 @@ class paralg:  # noqa: N801 - Paracel's name
     The worker leaves the quorum at the end of `solve()`: then nobody waits for it any more.
     """
 
-    def __init__(
-        self, output: str = "", rounds: int = 1, staleness: float | None = None, *, servers: int = 1
-    ) -> None:
+    def __init__(self, output: str = "", rounds: int = 1, staleness: float | None = None, *, servers: int = 1) -> None:
         check_count("rounds", rounds, 0)
         check_count("servers", servers, 1)
         self._job = job.join(servers)
@@ -112,9 +110,7 @@ class paralg:  # noqa: N801 - Paracel's name
         """The keys and values that a key filter (or the registered one) chooses, on the servers."""
         return self._client.read_special(self._function("read_special", key_filter))
 
-    def paracel_read_special_handle(
-        self, key_filter: Named | None, handle: Callable[[dict[str, Any]], object]
-    ) -> None:
+    def paracel_read_special_handle(self, key_filter: Named | None, handle: Callable[[dict[str, Any]], object]) -> None:
         """Call `handle` with a dict of what the filter chooses, once for each server."""
         for entries in self._client.readall_by_server(self._function("read_special", key_filter)):
             handle(entries)

@@ -133,9 +133,7 @@ class Session(Exchange):
 
         return self.ask_by_key(keys, make, combine)
 
-    def _keep(
-        self, keys: list[str], reply: m.Found | m.Updated, missing: Any, asked: int, keep: Keep
-    ) -> None:
+    def _keep(self, keys: list[str], reply: m.Found | m.Updated, missing: Any, asked: int, keep: Keep) -> None:
         if self.staleness is None:
             return
         for key, value in zip(keys, reply.values, strict=True):

@@ -146,9 +146,7 @@ class Store:
         self._data.update(zip(keys, news))
         return news
 
-    def _plain_results(
-        self, keys: Sequence[str], deltas: Sequence[Any], rule: Callable[[Any, Any], Any]
-    ) -> list[Any]:
+    def _plain_results(self, keys: Sequence[str], deltas: Sequence[Any], rule: Callable[[Any, Any], Any]) -> list[Any]:
         olds = map(self._data.get, keys, repeat(_MISSING))
         try:
             return list(map(rule, olds, deltas))
