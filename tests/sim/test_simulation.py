@@ -2,10 +2,13 @@
 
 import os
 from collections import Counter
+from unittest import mock
 
 import pytest
 from simulated.cluster import Cluster, run
+from simulated.mutants import without_reference
 
+from paracel import inbox, session
 from paracel import messages as m
 
 SEEDS = int(os.environ.get("PARACEL_SIM_SEEDS", "1500"))
@@ -18,6 +21,18 @@ def test_every_job_ends_as_if_it_had_run_serially(first: int) -> None:
     """Every update once, no read staler than allowed, none parked longer than needed, and nobody hangs."""
     for seed in range(first, first + 1 if ONE else min(first + GROUP, SEEDS)):
         run(seed)
+
+
+def test_tight_limits_slow_jobs_down_and_change_nothing() -> None:
+    """Windows, credits and batches so small that every job meets them. Then a server may also wait for a client."""
+    with (
+        mock.patch.object(inbox, "UNCONFIRMED_BYTES", 130),
+        mock.patch.object(inbox, "WINDOW", 3),
+        mock.patch.object(session, "BATCH_KEYS", 2),
+        without_reference(),
+    ):
+        for seed in range(GROUP):
+            run(seed)
 
 
 def test_a_seed_repeats_its_run() -> None:
