@@ -1,6 +1,7 @@
 """`python -m benchmarks [--quick] [--json FILE] [TOPIC ...]`: run the measurements and print one table."""
 
 import argparse
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown:
         parser.error(f"no topic {', '.join(sorted(unknown))}; there are: {', '.join(TOPICS)}")
     chosen = given.topics or TOPICS
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it makes every process compile the library anew
     figures = [figure for topic in TOPICS if topic in chosen for figure in TOPICS[topic](given.quick)]
     print(table.render(figures))
     if given.json:
