@@ -112,7 +112,8 @@ class Session(Exchange):
         listed = list(keys)
         refreshing = [key for key in listed if self.cache.start_refresh(key, self.clock)]
         if refreshing:
-            self._fetch(refreshing, self.cache.finish_refresh)
+            fetched = self._fetch(refreshing, self.cache.finish_refresh)
+            fetched.then(lambda outcome: self.cache.drop(refreshing) if outcome.error else None)
         return [key for key in listed if key not in self.cache]
 
     def _fetch(self, keys: list[str], keep: Keep | None = None) -> Pending:

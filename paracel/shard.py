@@ -112,12 +112,20 @@ class Shard:
             self._run(asked)
 
     def _handle_repeated(self, asked: Asked) -> None:
-        """Answer a request that has come before: from what is stored, or by reading again."""
-        stored = self.inbox.stored(asked.sender, asked.envelope.request)
+        """Answer a request that has come before: from what is stored, or by reading again.
+
+        A read behind which the sender's later requests have run would now show what they did; it is refused.
+        """
+        number = asked.envelope.request
+        stored = self.inbox.stored(asked.sender, number)
         if stored is not None:
-            self._send(asked.sender, asked.envelope.request, stored)
-        elif type(asked.envelope.message) in READS and not self.inbox.is_running(*asked.key):
+            self._send(asked.sender, number, stored)
+        elif type(asked.envelope.message) not in READS or self.inbox.is_running(*asked.key):
+            return
+        elif number + 1 == self.inbox.expected(asked.sender):
             self._run(asked)
+        else:
+            self._send(asked.sender, number, m.Failure("RequestError", "this read is too old to be repeated"))
 
     # --- messages without a number ----------------------------------------------------------------------
 

@@ -179,12 +179,20 @@ def test_a_repeated_change_gets_the_stored_reply_and_is_not_run_again(shard, pee
     assert shard.store.entries["a"] == 1
 
 
-def test_a_repeated_read_is_read_again(peer):
+def test_a_repeated_read_is_read_again(shard, peer):
+    number = peer.send(m.Read(["a"], 0))
+    Asker(shard, b"other").ask(m.Write(["a"], [5]))
+    peer.take()
+    peer.send(m.Read(["a"], 0), number)
+    assert peer.take() == [(number, m.Found([5], [], 0))]
+
+
+def test_a_repeated_read_does_not_show_what_its_sender_did_later(peer):
     number = peer.send(m.Read(["a"], 0))
     peer.ask(m.Write(["a"], [5]))
     peer.take()
     peer.send(m.Read(["a"], 0), number)
-    assert peer.take() == [(number, m.Found([5], [], 0))]
+    assert peer.take() == [(number, m.Failure("RequestError", "this read is too old to be repeated"))]
 
 
 def test_requests_run_in_order_whatever_the_order_of_arrival(shard, peer):
