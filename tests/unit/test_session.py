@@ -263,6 +263,23 @@ def test_eventual_reads_of_a_key_removed_meanwhile(two_workers):
 # --- the clock ----------------------------------------------------------------------------------------------
 
 
+def test_a_refresh_that_is_read_again_after_an_own_update_does_not_count_it_twice(cluster):
+    one = cluster.join(0, math.inf)
+    cluster.settle(one.write(["a"], [1]))
+    cluster.settle(one.read(["a"]))
+    one.commit()
+    cluster.pump()
+    assert one.read(["a"]).result() == ([1], set())  # a refresh is on its way
+    ((server, refresh),) = one.outbox
+    cluster.collect()
+    cluster._links[b"client 0", server, True].clear()
+    cluster.deliver(b"client 0", server, refresh)
+    cluster._links[b"client 0", server, False].clear()  # its reply is lost
+    cluster.settle(one.update_multi(["a"], [10], "add", False))
+    cluster.settle(one.acknowledged())  # asks after the refresh, which is sent again
+    assert cluster.settle(one.read(["a"])) == ([11], set())
+
+
 @pytest.mark.parametrize(
     ("staleness", "needed"), [(None, [0, 0, 0, 0]), (0, [0, 1, 2, 3]), (2, [0, 0, 0, 1]), (math.inf, [0, 0, 0, 0])]
 )
