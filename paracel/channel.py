@@ -4,17 +4,19 @@ A request that stays without an answer is asked after with a small `Probe`; only
 is sent again, with its old number, so that the server can tell it from a new request.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from paracel import errors
+from paracel.errors import ServerLost
 from paracel.messages import Envelope, Failure, Lost, Message, Probe, Update, Waiting, Write
 from paracel.pending import Pending
 from paracel.values import key_sizes, sizes
 
 PROBE_SECONDS = 1.0
 PROBE_PATIENCE = 10.0
+#: How often the same request may get lost before the server is given up: it takes others, but never this one.
+RESENDS = 20
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class Channel:
         self._probed_at = 0.0
         self._probe_open = False
         self._quiet_since: float | None = None
+        self._lost = (0, 0)  # the number that was lost last, and how often
 
     @property
     def confirmed(self) -> int:
@@ -63,7 +66,7 @@ class Channel:
             self._settle(envelope.request, message)
         elif isinstance(message, Lost):
             self._probe_open = False
-            return list(self._again(message.expected, view))
+            return self._again(message.expected, view)
         elif isinstance(message, Waiting):
             self._probe_open = False
             self.waiting = message
@@ -103,10 +106,18 @@ class Channel:
         else:
             request.pending.resolve(reply)
 
-    def _again(self, expected: int, view: int) -> Iterator[Envelope]:
-        for number, request in self.outstanding.items():
-            if number >= expected:
-                yield Envelope(number, self.confirmed, view, request.message)
+    def _again(self, expected: int, view: int) -> list[Envelope]:
+        number, times = self._lost
+        self._lost = (expected, times + 1 if number == expected else 1)
+        if self._lost[1] > RESENDS and self.outstanding:
+            self.fail(
+                ServerLost(
+                    f"server {self.server} ({self.address}) lost the same request {RESENDS} times, though it answers; "
+                    f"it may have no memory for it (--mem_limit_server)"
+                )
+            )
+        waiting = [(n, request) for n, request in self.outstanding.items() if n >= expected]
+        return [Envelope(n, self.confirmed, view, request.message) for n, request in waiting]
 
 
 def error_of(failure: Failure) -> Exception:

@@ -2,7 +2,7 @@ import pytest
 from support.invariants import check_exactly_once
 
 from paracel import errors
-from paracel.channel import PROBE_PATIENCE, PROBE_SECONDS, Channel, error_of, request_size
+from paracel.channel import PROBE_PATIENCE, PROBE_SECONDS, RESENDS, Channel, error_of, request_size
 from paracel.messages import Contains, Done, Envelope, Failure, Flags, Lost, Probe, Update, Waiting, Write
 
 VIEW = 7
@@ -126,3 +126,20 @@ def test_a_refusal_is_an_error_of_its_class(kind, expected):
     error = error_of(Failure(kind, "why"))
     assert type(error) is expected
     assert str(error) == "why"
+
+
+def test_a_server_that_never_gets_a_request_is_given_up(channel):
+    (pending, sent), *_ = ask(channel, 2)
+    for _ in range(RESENDS):
+        assert channel.receive(reply(0, Lost(1)), VIEW)[0].request == sent.request
+        assert not pending.done
+    assert channel.receive(reply(0, Lost(1)), VIEW) == []
+    with pytest.raises(errors.ServerLost, match="lost the same request 20 times"):
+        pending.result()
+
+
+def test_losses_of_different_requests_do_not_add_up(channel):
+    asked = ask(channel, RESENDS + 2)
+    for number, (pending, _) in enumerate(asked, 1):
+        channel.receive(reply(0, Lost(number)), VIEW)
+        assert not pending.done
