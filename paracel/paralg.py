@@ -26,20 +26,21 @@ class paralg:  # noqa: N801 - Paracel's name
     iterations old a read may be: None reads fresh and waits for nobody, 0 is BSP, s is SSP, `math.inf` eventual.
     Outside of `prun`, `servers` servers are started for the ranks of this script.
 
-    The worker leaves the quorum at the end of `solve()`: then nobody waits for it any more.
+    `solve()` is collective: the workers begin it together and level, whatever ran before, with nothing cached, and
+    each leaves the quorum at its end: then nobody waits for it any more. Before the first `solve()` the worker is in
+    the quorum, too. Several objects in one process share its clock; each keeps its own staleness.
     """
 
     def __init__(self, output: str = "", rounds: int = 1, staleness: float | None = None, *, servers: int = 1) -> None:
         check_count("rounds", rounds, 0)
         check_count("servers", servers, 1)
         self._job = job.join(servers)
+        self._staleness = staleness
         self._client.staleness = staleness
-        if not self._client.in_quorum:
-            self._client.enter()
         self.output = output
         self.rounds = rounds
         self._total_iters: int | None = None
-        self._solving = 0
+        self._iters = 0
         self._named: dict[str, Named] = {}
 
     def __init_subclass__(cls) -> None:
@@ -55,7 +56,11 @@ class paralg:  # noqa: N801 - Paracel's name
 
     @property
     def _client(self) -> Client:
-        return self._job.client
+        """The process's client, reading as this object does."""
+        client = self._job.client
+        if client.staleness != self._staleness:
+            client.staleness = self._staleness
+        return client
 
     @property
     def worker_id(self) -> int:
@@ -85,7 +90,7 @@ class paralg:  # noqa: N801 - Paracel's name
     @property
     def staleness(self) -> float | None:
         """How many iterations old a read may be."""
-        return self._client.staleness
+        return self._staleness
 
     # --- reading ------------------------------------------------------------------------------------------
 
@@ -216,15 +221,28 @@ class paralg:  # noqa: N801 - Paracel's name
     def iter_commit(self) -> None:
         """Finish an iteration: its updates are acknowledged, and count for every reader from now on."""
         self._client.commit()
-        if self._total_iters is not None and self.clock >= self._total_iters and self._client.in_quorum:
-            self._client.leave()
+        self._iters += 1
+        self._leave_if_finished()
 
     def set_total_iters(self, total: int) -> None:
-        """Leave the quorum after `total` commits: faster workers do not wait for this one then."""
+        """Leave the quorum after `total` commits of a `solve()`: faster workers do not wait for this one then."""
         check_count("total", total, 0)
         self._total_iters = total
-        if self.clock >= total and self._client.in_quorum:
+        self._leave_if_finished()
+
+    def _leave_if_finished(self) -> None:
+        if self._total_iters is not None and self._iters >= self._total_iters and self._client.in_quorum:
             self._client.leave()
+
+    def _begin(self) -> None:
+        """Enter the quorum level with all the others: they do so at the same moment, and nobody commits before."""
+        client = self._client
+        client.leave()
+        self._job.comm.barrier()
+        client.enter()
+        client.staleness = self._staleness  # drops what is cached: the clock need not have moved since
+        self._job.comm.barrier()
+        self._leave_if_finished()
 
     # --- files --------------------------------------------------------------------------------------------
 
@@ -264,17 +282,23 @@ class paralg:  # noqa: N801 - Paracel's name
 
 
 def _leaving(solve: Callable[..., Any]) -> Callable[..., Any]:
-    """`solve`, and after the outermost one ends well, leave the quorum."""
+    """`solve` between the beginning and the end of one; within the same object's (`super().solve()`) only itself."""
 
     @functools.wraps(solve)
     def solve_and_leave(self: paralg, *args: Any, **kwargs: Any) -> Any:
-        self._solving += 1
+        outer = self._job.solving
+        if outer is self:
+            return solve(self, *args, **kwargs)
+        self._iters = 0
+        self._begin()
+        self._job.solving = self
         try:
             result = solve(self, *args, **kwargs)
         finally:
-            self._solving -= 1
-        if not self._solving and self._client.in_quorum:
-            self._client.leave()
+            self._job.solving = outer
+        self._client.leave()
+        if isinstance(outer, paralg):
+            outer._begin()
         return result
 
     return cast(Callable[..., Any], solve_and_leave)

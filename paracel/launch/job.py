@@ -22,11 +22,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Job:
-    """The ranks, this rank's client, and on rank 0 the servers that it started."""
+    """The ranks, this rank's client, and on rank 0 the servers that it started; whose `solve()` runs."""
 
     comm: Comm
     client: Client
     cluster: Cluster | None = None
+    solving: object = None
 
     def close(self) -> None:
         """Leave the job; on rank 0, wait until all have left and end the servers."""
