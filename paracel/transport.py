@@ -166,8 +166,6 @@ class Listener(_Socket):
 
     def __init__(self, endpoint: str, key: str = "") -> None:
         super().__init__(zmq.ROUTER, key)
-        # a client that connects again is heard again, though its broken connection may look alive from here
-        self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         if key:
             self._socket.curve_server = True
         # a client whose connection broke comes back under its old name before this end has noticed
