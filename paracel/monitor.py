@@ -11,6 +11,8 @@ from typing import TextIO
 from paracel.membership import JobStatistics
 
 _ERASE = "\r\x1b[K"
+#: How long the main thread lets others finish what they write, and then as long for its own.
+PATIENCE_SECONDS = 1.0
 
 
 def commits(statistics: JobStatistics) -> Mapping[int, int]:
@@ -55,9 +57,11 @@ def _host(statistics: JobStatistics, worker: int) -> str:
 
 
 class Progress:
-    """The progress line at the bottom of `stream`, if that is a terminal; else nothing is ever written.
+    """The progress line at the bottom of `stream`, if that is a terminal; else only what is said is written.
 
-    `update` draws it, `erase` takes it away, and `aside` does so while something else is written; from any thread.
+    `update` draws it, `erase` takes it away, `say` writes a line in its place, and `aside` takes it away while
+    something else is written; from any thread. Only `aside` waits for as long as it takes: whoever calls the others
+    goes on after a moment, also when nobody reads the stream.
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
@@ -71,9 +75,34 @@ class Progress:
         self._operations = 0
 
     def update(self, statistics: JobStatistics) -> None:
-        """Draw the line anew; its rate is that since the last call. Never waits for a slow terminal's other users."""
-        if not self.active or not self._lock.acquire(blocking=False):
-            return
+        """Draw the line anew; its rate is that since the last call. Does nothing while something else is written."""
+        if self.active and self._lock.acquire(blocking=False):
+            self._briefly(lambda: self._draw(statistics))
+
+    @contextlib.contextmanager
+    def aside(self, *, ends_line: bool = True) -> Iterator[None]:
+        """Keep the line off the terminal for a while, and until a line is ended if this does not end one."""
+        with self._lock:
+            self._erase()
+            yield
+            self._within_line = not ends_line
+
+    def say(self, line: str) -> None:
+        """Write a line; into what else is being written, if that does not come to an end."""
+        self._briefly(lambda: self._replace(line + "\n"))
+
+    def erase(self) -> None:
+        """Take the line away."""
+        self._briefly(lambda: self._replace(""))
+
+    def _briefly(self, write: Callable[[], None]) -> None:
+        """Write, and wait for it as long as a stream that somebody reads may need."""
+        writer = threading.Thread(target=write, name="progress", daemon=True)
+        writer.start()
+        writer.join(2 * PATIENCE_SECONDS)
+
+    def _draw(self, statistics: JobStatistics) -> None:
+        """Draw the line, and release the lock."""
         try:
             now, done = self._clock(), operations(statistics)
             rate = (done - self._operations) / max(now - self._last, 1e-9)
@@ -85,18 +114,17 @@ class Progress:
         finally:
             self._lock.release()
 
-    @contextlib.contextmanager
-    def aside(self, *, ends_line: bool = True) -> Iterator[None]:
-        """Keep the line off the terminal for a while, and until a line is ended if this does not end one."""
-        with self._lock:
-            self._erase()
-            yield
-            self._within_line = not ends_line
-
-    def erase(self) -> None:
-        """Take the line away."""
-        with self._lock:
-            self._erase()
+    def _replace(self, text: str) -> None:
+        alone = self._lock.acquire(timeout=PATIENCE_SECONDS)
+        try:
+            if alone:
+                self._erase()
+            if text:
+                self._write(text)
+                self._within_line = False
+        finally:
+            if alone:
+                self._lock.release()
 
     def _erase(self) -> None:
         if self._drawn:

@@ -10,9 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from io import FileIO
+from io import FileIO, TextIOWrapper
 from pathlib import Path
-from typing import IO
+from typing import IO, TextIO
 
 from paracel.coordinator import Coordinator
 from paracel.errors import LaunchError
@@ -61,7 +61,7 @@ class _Job:
     def __init__(self, plan: Plan, signals: guard.Signals) -> None:
         self._plan = plan
         self._signals = signals
-        self._progress = Progress(sys.stderr)
+        self._progress = Progress(_unbuffered(sys.stderr))
         self._coordinator = Coordinator(servers=len(plan.servers), workers=plan.worker_count, endpoint=plan.endpoint)
         self._servers: dict[int, ServerProcess] = {}
         self._workers: subprocess.Popen[bytes] | None = None
@@ -83,8 +83,7 @@ class _Job:
             return self._wait_workers()
 
     def say(self, text: str) -> None:
-        with self._progress.aside():
-            print(f"prun: {text}", file=sys.stderr, flush=True)
+        self._progress.say(f"prun: {text}")
 
     def _note(self, text: str) -> None:
         if self._plan.verbose:
@@ -215,6 +214,12 @@ class _Job:
 
     def _end_servers(self) -> None:
         stop_all(list(self._servers.values()), _SERVERS_END_SECONDS)
+
+
+def _unbuffered(stream: TextIO) -> TextIO:
+    """The same stream without its buffer, whose lock a write that nobody reads would hold until Python's end."""
+    raw = FileIO(stream.fileno(), "wb", closefd=False)
+    return TextIOWrapper(raw, encoding=stream.encoding, errors="backslashreplace", write_through=True)
 
 
 def _server_environment(server: ServerPlan) -> dict[str, str]:

@@ -45,6 +45,36 @@ def test_a_signal_ends_the_job(running, signum):
     assert "Traceback" not in running.stderr
 
 
+TALK = "import os\nwhile True: os.write(1, b'x' * 65536)"
+
+
+@pytest.mark.parametrize("stuck", ["stdout", "stderr"])
+def test_a_signal_ends_a_job_whose_output_nobody_reads(prun, wait_until, stuck):
+    reader, writer = os.pipe()
+    capacity = fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)
+    script = prun.script("talk.py", TALK.replace("(1,", "(2,") if stuck == "stderr" else TALK)
+    other = {"stdout", "stderr"} - {stuck}
+    process = subprocess.Popen(
+        [*prun.command, script], cwd=prun.directory, env={**os.environ, "TMPDIR": str(prun.temporary)},
+        stdin=subprocess.DEVNULL, start_new_session=True, **{stuck: writer, other.pop(): subprocess.PIPE},
+    )  # fmt: skip
+    os.close(writer)
+    try:
+        wait_until(lambda: waiting_in(reader) == capacity, "the pipe is full")
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM
+        assert stuck == "stderr" or b"prun: the job is ended, as SIGTERM asked" in err
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+
+
+def waiting_in(descriptor: int) -> int:
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def test_signals_that_come_again_do_not_disturb_the_end(running):
     for signum in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGINT):
         running.process.send_signal(signum)

@@ -1,8 +1,10 @@
 import io
+import threading
 from types import SimpleNamespace
 
 import pytest
 
+from paracel import monitor
 from paracel.membership import JobStatistics, ServerStatistics, WorkerStatus
 from paracel.monitor import Progress, commits, format_progress
 
@@ -127,3 +129,33 @@ def test_a_terminal_that_went_away_is_left_alone(terminal):
     progress._stream = SimpleNamespace(write=lambda text: (_ for _ in ()).throw(OSError("gone")))
     progress.update(job([{0: 1}], TWO))
     assert not progress.active
+
+
+def test_whoever_speaks_does_not_wait_for_output_that_nobody_reads(terminal, monkeypatch):
+    monkeypatch.setattr(monitor, "PATIENCE_SECONDS", 0.01)
+    progress = Progress(terminal)
+    with progress.aside():
+        progress.say("said all the same")
+        progress.erase()
+        progress.update(job([{0: 1}], TWO))
+    assert terminal.getvalue() == "said all the same\n"
+
+
+def test_whoever_speaks_does_not_wait_for_a_terminal_that_nobody_reads(terminal, monkeypatch):
+    monkeypatch.setattr(monitor, "PATIENCE_SECONDS", 0.01)
+    progress = Progress(terminal)
+    read = threading.Event()
+    monkeypatch.setattr(terminal, "flush", lambda: read.wait(30.0))
+    try:
+        progress.update(job([{0: 1}], TWO))
+        progress.say("anything")
+        progress.erase()
+    finally:
+        read.set()
+
+
+def test_what_is_said_takes_the_lines_place(terminal):
+    progress = Progress(terminal)
+    progress.update(job([{0: 1}], TWO))
+    progress.say("prun: hello")
+    assert terminal.getvalue().endswith("\r\x1b[Kprun: hello\n")
