@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from paracel import errors
-from paracel.errors import ServerLost
-from paracel.messages import Envelope, Failure, Lost, Message, Probe, Update, Waiting, Write
+from paracel.errors import RequestError
+from paracel.messages import Envelope, Failure, Lost, Message, Probe, Read, Update, Waiting, Write
 from paracel.pending import Pending
 from paracel.values import key_sizes, sizes
 
@@ -87,6 +87,14 @@ class Channel:
         self._probe_open = True
         return Envelope(0, self.confirmed, view, Probe(next(iter(self.outstanding))))
 
+    def give_up(self, number: int, error: Exception, view: int) -> Envelope:
+        """Fail a request that cannot be delivered. An empty read takes its number, for which later ones wait."""
+        gone = self.outstanding[number]
+        self.bytes -= gone.size
+        self.outstanding[number] = Outstanding(Read([], 0), Pending(), 0)
+        gone.pending.fail(error)
+        return Envelope(number, self.confirmed, view, Read([], 0))
+
     def fail(self, error: Exception) -> None:
         """No reply will come any more."""
         outstanding, self.outstanding = self.outstanding, {}
@@ -109,13 +117,9 @@ class Channel:
     def _again(self, expected: int, view: int) -> list[Envelope]:
         number, times = self._lost
         self._lost = (expected, times + 1 if number == expected else 1)
-        if self._lost[1] > RESENDS and self.outstanding:
-            self.fail(
-                ServerLost(
-                    f"server {self.server} ({self.address}) lost the same request {RESENDS} times, though it answers; "
-                    f"it may have no memory for it (--mem_limit_server)"
-                )
-            )
+        if self._lost[1] > RESENDS and expected in self.outstanding:
+            text = f"server {self.server} ({self.address}) lost the same request {RESENDS} times, though it answers"
+            self.give_up(expected, RequestError(f"{text}; it may have no memory for it (--mem_limit_server)"), view)
         waiting = [(n, request) for n, request in self.outstanding.items() if n >= expected]
         return [Envelope(n, self.confirmed, view, request.message) for n, request in waiting]
 

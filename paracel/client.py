@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Self
 
 from paracel import messages as m
@@ -125,7 +126,11 @@ class Client:
         values, missing = self._run(lambda: self._session.read(listed))
         if not missing:
             return list(values)
-        if default is _REQUIRED:
+        if CLOCK_KEY in missing:
+            clock = self._run(self._session.read_clock)
+            values = [clock if key == CLOCK_KEY else value for key, value in zip(listed, values, strict=True)]
+            missing.discard(CLOCK_KEY)
+        if missing and default is _REQUIRED:
             raise KeyNotFound(dict.fromkeys(key for key in listed if key in missing))
         return [default if key in missing else value for key, value in zip(listed, values, strict=True)]
 
@@ -144,8 +149,8 @@ class Client:
         for entries in self._scan(key_filter, keys_only=True):
             for start in range(0, len(entries.keys), size):
                 keys = entries.keys[start : start + size]
-                values = self.read_multi(keys, default=_Gone)
-                yield {key: value for key, value in zip(keys, values, strict=True) if value is not _Gone}
+                values, missing = self._run(partial(self._session.fetch, keys))
+                yield {key: value for key, value in zip(keys, values, strict=True) if key not in missing}
 
     def read_special(self, key_filter: Named) -> dict[str, Any]:
         """The keys and values that a key filter chooses, on the servers."""
@@ -156,17 +161,17 @@ class Client:
         check_count("k", k, 0)
         name = self._filter_name(key_filter)
         message = m.Top(k, name, self._session.min_clock)
-        parts: list[m.Entries] = self._run(lambda: self._session.ask_all(message, list))
+        parts: list[m.Entries] = self._run(lambda: self._session.ask_entries(message))
         return largest([pair for part in parts for pair in zip(part.keys, part.values, strict=True)], k)
 
     def contains(self, key: str) -> bool:
         """Whether a key has a value."""
         flags: list[bool] = self._run(lambda: self._session.contains([check_key(key)]))
-        return flags[0]
+        return flags[0] or key == CLOCK_KEY
 
     def _scan(self, key_filter: Named | None, keys_only: bool = False) -> list[m.Entries]:
         message = m.Scan(self._filter_name(key_filter), keys_only, self._session.min_clock)
-        parts: list[m.Entries] = self._run(lambda: self._session.ask_all(message, list))
+        parts: list[m.Entries] = self._run(lambda: self._session.ask_entries(message))
         return parts
 
     # --- changing -----------------------------------------------------------------------------------------
@@ -325,9 +330,10 @@ class Client:
             raise KeyNotFound([key])
         return self._session.cache.value(key)
 
-    def valid_clock(self, key: str) -> int | None:
-        """The server clock that the cached value of a key is valid for."""
-        return self._session.cache.clock_of(key)
+    @property
+    def read_clock(self) -> int:
+        """The server clock that the last read is valid for: it has all updates of the iterations before."""
+        return self._session.last_read_clock
 
     def statistics(self) -> list[m.Statistics]:
         """The counters of each server."""
@@ -357,10 +363,6 @@ class Client:
             self.close()
         except (ParacelError, KeyboardInterrupt):  # the first error is the one to show
             logger.debug("closing after an error", exc_info=True)
-
-
-class _Gone:
-    """Stands for a key that vanished between two batches."""
 
 
 def _writable(key: str) -> str:

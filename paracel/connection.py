@@ -15,7 +15,7 @@ from typing import Any
 from paracel import messages as m
 from paracel import wire
 from paracel.channel import error_of
-from paracel.errors import ClientClosed, CoordinatorLost, RequestError, WaitTimeout, WireError
+from paracel.errors import CarryError, ClientClosed, CoordinatorLost, RequestError, WaitTimeout, WireError
 from paracel.exchange import COORDINATOR
 from paracel.functions import Functions
 from paracel.messages import Envelope, Message
@@ -146,7 +146,10 @@ class Connection:
 
     def respect_credit(self) -> None:
         """Wait while too many bytes are on their way to one server."""
+        deadline = math.inf if self._timeout is None else time.monotonic() + self._timeout
         while any(channel.bytes > CREDIT_BYTES for channel in self.session.channels.values()):
+            if time.monotonic() > deadline:
+                raise WaitTimeout(f"no reply from {self._describe()} in {self._timeout:g} s")
             self._receive(TICK_SECONDS)
 
     def _receive(self, seconds: float) -> None:
@@ -195,8 +198,13 @@ class Connection:
 
     def _send(self, server: int, envelope: Envelope) -> None:
         link = self._coordinator if server == COORDINATOR else self._links.get(server)
-        if link is not None:
-            link.send(wire.encode(envelope))
+        if link is None:
+            return
+        try:
+            frames = wire.encode(envelope)
+        except (CarryError, MemoryError) as error:
+            frames = wire.encode(self.session.give_up(server, envelope.request, error))
+        link.send(frames)
 
     def _describe(self) -> str:
         """Who has not answered, and what was asked."""

@@ -59,9 +59,13 @@ class Exchange:
         return gather(parts, lambda replies: combine(replies, [positions for _, positions in routes]))
 
     def acknowledged(self) -> Pending:
-        """Done when every request so far has its reply, whatever it says."""
+        """Done when every request so far that changes something has its reply, whatever it says."""
         outstanding = [request for channel in self.channels.values() for request in channel.outstanding.values()]
-        return all_done([request.pending for request in outstanding])
+        return all_done([request.pending for request in outstanding if type(request.message) not in m.READS])
+
+    def give_up(self, server: int, number: int, error: Exception) -> Envelope:
+        """Fail a request that cannot be sent; what is to be sent in its place."""
+        return self.channels[server].give_up(number, error, self.view.number)
 
     def receive(self, server: int, envelope: Envelope, now: float) -> None:
         """Take a message from a server or the coordinator."""

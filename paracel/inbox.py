@@ -8,13 +8,11 @@ replies is not served further once `UNCONFIRMED_BYTES` of them are on their way.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from paracel.messages import Contains, Entries, Envelope, Found, Message, Read, Result, Scan, Top, Updated
+from paracel.messages import READS, Entries, Envelope, Found, Message, Result, Updated
 from paracel.values import size_of, sizes
 
 UNCONFIRMED_BYTES = 256 * 1024 * 1024
 WINDOW = 65536
-#: Requests that change nothing: their replies are not kept, a repetition reads again.
-READS = frozenset({Read, Scan, Top, Contains})
 
 
 @dataclass(slots=True)

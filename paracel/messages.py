@@ -119,9 +119,13 @@ class Commit(Message):
 
 @dataclass(frozen=True, slots=True)
 class Leave(Message):
-    """The worker has finished, or died: nobody waits for it any more. Answer: Done."""
+    """The worker has finished, or is gone: nobody waits for it any more. Answer: Done.
+
+    The coordinator says it of workers that are gone, as of a `view`: one that entered in a later view stays.
+    """
 
     worker: int
+    view: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +322,9 @@ TAGS: dict[int, type[Message]] = {
     67: View,
     68: Goodbye,
 }
+
+#: Requests that change nothing: their replies are not kept, a repetition reads again.
+READS = frozenset({Read, Scan, Top, Contains})
 
 
 class Envelope(NamedTuple):

@@ -81,17 +81,17 @@ class Server:
                 envelope = wire.decode(frames)
             except MemoryError:
                 # the request has its turn and is answered, or its client would send it again and again
-                envelope = wire.refused(frames, self._no_room())
+                envelope = wire.refused(frames, self._no_room("request"))
         except WireError as error:
             self.shard.malformed += 1
             self._answer_garbage(sender, str(error))
         else:
             self.shard.handle(sender, envelope)
 
-    def _no_room(self) -> str:
+    def _no_room(self, what: str) -> str:
         limit = self._config.memory_limit_mb
         limited = f", which is limited to {limit} MB" if limit else ""
-        return f"there is no room for this request in the memory of server {self._config.server}{limited}"
+        return f"there is no room for this {what} in the memory of server {self._config.server}{limited}"
 
     def _answer_garbage(self, sender: bytes, text: str) -> None:
         if sender not in self._strangers:
@@ -105,7 +105,9 @@ class Server:
             return wire.encode(reply)
         except CarryError as error:
             refusal = Failure("CarryError", str(error))
-            return wire.encode(Envelope(reply.request, reply.confirmed, reply.view, refusal))
+        except MemoryError:
+            refusal = Failure("RequestError", self._no_room("reply"))
+        return wire.encode(Envelope(reply.request, reply.confirmed, reply.view, refusal))
 
 
 def _end_with_standard_input(folder: str) -> None:

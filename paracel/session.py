@@ -48,6 +48,8 @@ class Session(Exchange):
         self.clock = 0
         self.cache = Cache()
         self.failures: list[Pending] = []
+        self.last_read_clock = 0
+        self._changes = 0
         self._batches: dict[int, Batch] = {}
 
     # --- requests ----------------------------------------------------------------------------------------
@@ -87,6 +89,7 @@ class Session(Exchange):
             return self._fetch(keys)
         stale = self._stale(dict.fromkeys(keys))
         if not stale:
+            self.last_read_clock = min((self.cache.clock_of(key) or 0 for key in keys), default=0)
             cached = Pending()
             cached.resolve(([self.cache.value(key) for key in keys], set()))
             return cached
@@ -100,6 +103,15 @@ class Session(Exchange):
             return [fresh[key] if key in fresh else cached_values[key] for key in keys], replies[0][1]
 
         return gather([fetched], fill)
+
+    def ask_entries(self, message: m.Scan | m.Top) -> Pending:
+        """Outcome: the entries of each server."""
+
+        def combine(replies: list[m.Entries]) -> list[m.Entries]:
+            self.last_read_clock = min(reply.clock for reply in replies)
+            return replies
+
+        return self.ask_all(message, combine)
 
     def read_clock(self) -> Pending:
         """Outcome: the least of the servers' clocks."""
@@ -116,17 +128,24 @@ class Session(Exchange):
             fetched.then(lambda outcome: self.cache.drop(refreshing) if outcome.error else None)
         return [key for key in listed if key not in self.cache]
 
+    def fetch(self, keys: list[str]) -> Pending:
+        """The same as `read`, past the cache and leaving nothing in it."""
+        return self._fetch(keys, _keep_nothing)
+
     def _fetch(self, keys: list[str], keep: Keep | None = None) -> Pending:
-        asked = self.clock
+        asked, changes = self.clock, self._changes
 
         def combine(replies: list[m.Found], routes: list[list[int] | None]) -> tuple[list[Any], set[str]]:
             values: list[Any] = [None] * len(keys)
             missing: set[str] = set()
+            self.last_read_clock = min((reply.clock for reply in replies), default=0)
+            # whoever gave this read up may have changed something since: its own change must stay visible
+            into = keep or (self.cache.put if changes == self._changes else _keep_nothing)
             for reply, positions in zip(replies, routes, strict=True):
                 own = range(len(keys)) if positions is None else positions
                 missing.update(keys[own[at]] for at in reply.missing)
                 values = reply.values if positions is None else _scatter(values, own, reply.values)
-                self._keep(pick(keys, positions), reply, missing, asked, keep or self.cache.put)
+                self._keep(pick(keys, positions), reply, missing, asked, into)
             return values, missing
 
         def make(positions: Any) -> Message:
@@ -147,6 +166,7 @@ class Session(Exchange):
 
     def write(self, keys: list[str], values: list[Any]) -> Pending:
         """Outcome: how many values were written."""
+        self._changes += 1
         self.cache.write(keys, values)
 
         def make(positions: Any) -> Message:
@@ -156,6 +176,7 @@ class Session(Exchange):
 
     def update(self, key: str, delta: Any, updater: str) -> Pending:
         """Queue one update. Outcome: None, or UpdateError."""
+        self._changes += 1
         self._update_cache([key], [delta], updater)
         server = self.ring.server_of(key)
         batch = self._batches.get(server)
@@ -176,6 +197,7 @@ class Session(Exchange):
 
     def update_multi(self, keys: list[str], deltas: list[Any], updater: str, reply: bool) -> Pending:
         """Outcome: the new values in order if `reply`, else None; UpdateError if any key failed."""
+        self._changes += 1
         if not reply:
             self._update_cache(keys, deltas, updater)
         asked = self.clock
@@ -201,6 +223,7 @@ class Session(Exchange):
 
     def remove(self, keys: list[str]) -> Pending:
         """Outcome: for each key whether it was there."""
+        self._changes += 1
         self.cache.drop(keys)
         return self._flags(keys, m.Remove)
 
@@ -210,6 +233,7 @@ class Session(Exchange):
 
     def remove_chosen(self, key_filter: str | None) -> Pending:
         """Outcome: how many entries a key filter chose (None: all), and are gone."""
+        self._changes += 1
         self.cache.clear()
         return self.ask_all(m.RemoveChosen(key_filter), lambda replies: sum(reply.count for reply in replies))
 
@@ -286,6 +310,10 @@ class Session(Exchange):
         """Leave the quorum: nobody waits for this worker any more."""
         assert self.worker is not None
         return self.ask_all(m.Leave(self.worker), lambda _replies: None)
+
+
+def _keep_nothing(_key: str, _value: Any, _clock: int, _asked: int) -> None:
+    """Where a read must not leave anything in the cache."""
 
 
 def _scatter(whole: list[Any], positions: Sequence[int], items: Sequence[Any]) -> list[Any]:

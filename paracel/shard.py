@@ -12,8 +12,8 @@ from paracel import messages as m
 from paracel.clock import SspClock
 from paracel.errors import CarryError, FunctionError, ParacelError
 from paracel.functions import Functions
-from paracel.inbox import READS, Inbox
-from paracel.messages import Envelope, Message
+from paracel.inbox import Inbox
+from paracel.messages import READS, Envelope, Message
 from paracel.store import Store
 from paracel.values import check_tree, copy_value
 
@@ -40,6 +40,7 @@ class Shard:
         self.functions = functions
         self.inbox = Inbox()
         self._parked: dict[tuple[bytes, int], int] = {}
+        self._entered: dict[int, int] = {}
         self._outbox: list[tuple[bytes, Envelope]] = []
         self._requests = self._operations = self.malformed = 0
 
@@ -81,6 +82,8 @@ class Shard:
             self.clock.park(minimum, asked)
             return
         self._requests += 1
+        if isinstance(message, m.Enter):
+            self._entered[message.worker] = asked.envelope.view
         keys = getattr(message, "keys", None)  # in what only a server sends, no list
         self._operations += len(keys) if keys and isinstance(keys, list) else 1
         self._answer(asked, self._reply_to(message))
@@ -95,7 +98,7 @@ class Shard:
             return handler(self, message)
         except ParacelError as error:
             return m.Failure(type(error).__name__, str(error))
-        except Exception:  # a user's function may raise anything
+        except (Exception, SystemExit):  # a user's function may raise anything
             return m.Failure("ServerFunctionError", traceback.format_exc(limit=-8).rstrip())
 
     def _answer(self, asked: Asked, reply: Message) -> None:
@@ -136,7 +139,7 @@ class Shard:
             self._send(sender, 0, self.statistics())
         elif isinstance(message, m.Forget):
             self.inbox.forget(sender)
-        elif isinstance(message, m.Leave):
+        elif isinstance(message, m.Leave) and message.view >= self._entered.get(message.worker, 0):
             self._release(self.clock.leave(message.worker))
 
     def _handle_probe(self, sender: bytes, request: int) -> None:

@@ -106,7 +106,7 @@ class Store:
         for at, (key, delta) in enumerate(zip(keys, deltas, strict=True)):
             try:
                 self._update_one(key, delta, name, function)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 failures[at] = _users_part(error)
         return failures
 
@@ -192,7 +192,7 @@ def largest(pairs: Sequence[tuple[str, Any]], count: int) -> list[tuple[str, Any
         raise RequestError(f"these values have no order ({error}); choose keys by a filter") from error
 
 
-def _users_part(error: Exception) -> str:
+def _users_part(error: BaseException) -> str:
     """The traceback below the store's own frames."""
     frames = error.__traceback__.tb_next if error.__traceback__ else None
     return "".join(traceback.format_exception(type(error), error, frames)).rstrip()

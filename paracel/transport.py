@@ -12,7 +12,8 @@ a peer without the job's key cannot even say hello.
 import os
 import secrets
 import struct
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Self
 
@@ -20,12 +21,13 @@ import numpy as np
 import zmq
 
 from paracel.errors import LaunchError
+from paracel.values import MESSAGE_BYTES
 
 #: Frames up to this size travel whole: as long as malloc can use the receiver's memory again, pieces only cost.
 WHOLE_BYTES = 8 * 1024 * 1024
 PIECE_BYTES = 1024 * 1024
-#: Messages above this size are dropped unread.
-MESSAGE_BYTES = 16 * 1024**3
+SPIN_SECONDS = 0.0003
+_SKIP_MOST = 64
 _PIECE = struct.Struct("<BIQQ")  # marker, number of the frame, its size, offset of this piece
 _MARKER = 0xC1  # the one byte that no msgpack message begins with
 
@@ -83,6 +85,34 @@ class _Assembly:
         return frames
 
 
+class _Spin:
+    """A short wait without sleeping: to be woken takes longer than most replies do.
+
+    While it is in vain, it is tried less and less often. With one core it never is: the peer needs it.
+    """
+
+    def __init__(self, look: Callable[[int], object]) -> None:
+        self._look = look
+        self._cores = len(os.sched_getaffinity(0))
+        self._skip = 0
+        self._skip_next = 1
+
+    def found(self) -> bool:
+        """Whether something came within SPIN_SECONDS; false at once when it is not tried."""
+        if self._skip or self._cores == 1:
+            self._skip = max(0, self._skip - 1)
+            return False
+        end = time.perf_counter() + SPIN_SECONDS
+        while time.perf_counter() < end:
+            if self._look(0):
+                self._skip_next = 1
+                return True
+            os.sched_yield()  # whoever else wants this core goes first
+        self._skip = self._skip_next
+        self._skip_next = min(2 * self._skip_next, _SKIP_MOST)
+        return False
+
+
 class _Socket:
     """What both kinds of socket share."""
 
@@ -90,8 +120,10 @@ class _Socket:
         self._socket: zmq.Socket[bytes] = _context().socket(kind)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
+        self._spin = _Spin(self._poller.poll)
         for option in (zmq.SNDHWM, zmq.RCVHWM):
             self._socket.setsockopt(option, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_BYTES)  # of one frame; who sends more is disconnected
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IPV6, 1)
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
@@ -109,7 +141,7 @@ class _Socket:
 
     def wait(self, seconds: float) -> bool:
         """Wait until something can be received."""
-        return bool(self._poller.poll(max(0, int(seconds * 1000))))
+        return (seconds > 0 and self._spin.found()) or bool(self._poller.poll(max(0, int(seconds * 1000))))
 
     def close(self, linger: float = 0.0) -> None:
         """Close; what is still being sent gets `linger` seconds in the background."""
@@ -184,7 +216,7 @@ class Listener(_Socket):
 
     def wait_received(self) -> list[Received]:
         """Wait until something comes: a message, or nothing when that was a part of one."""
-        received = self.receive(0)
+        received = self.receive(zmq.NOBLOCK if self._spin.found() else 0)
         return [] if received is None else [received]
 
     def receive(self, flags: int = zmq.NOBLOCK) -> Received | None:

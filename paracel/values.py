@@ -14,6 +14,8 @@ from paracel.errors import CarryError
 
 MAX_KEY_BYTES = 64 * 1024
 MAX_DEPTH = 64
+#: No message may be larger: one value, or all the values of a request to one server.
+MESSAGE_BYTES = 4 * 1024**3
 #: Arrays from this size on travel in frames of their own, by reference, instead of inside the header.
 FRAME_BYTES = 128 * 1024
 

@@ -20,7 +20,16 @@ import numpy as np
 from paracel import messages
 from paracel.errors import CarryError, WireError
 from paracel.messages import TAGS, Envelope, Message
-from paracel.values import FRAME_BYTES, IMMUTABLE, MAX_DEPTH, check_tree, check_values
+from paracel.values import (
+    FRAME_BYTES,
+    IMMUTABLE,
+    MAX_DEPTH,
+    MAX_KEY_BYTES,
+    MESSAGE_BYTES,
+    check_keys,
+    check_tree,
+    check_values,
+)
 
 VERSION = 1
 Frame = bytes | memoryview | np.ndarray[Any, Any]
@@ -141,9 +150,12 @@ def encode(envelope: Envelope) -> list[Any]:
     kind = type(message)
     head = [VERSION, _TAG_OF[kind], envelope.request, envelope.confirmed, envelope.view]
     try:
-        return _ENCODER.encode([*head, *_GETTERS[kind](message)])
+        frames = _ENCODER.encode([*head, *_GETTERS[kind](message)])
     except (OverflowError, ValueError) as error:
         raise CarryError(f"{kind.__name__} cannot be carried: {error}") from error
+    if sum(map(len, frames)) > MESSAGE_BYTES:
+        raise CarryError(f"{kind.__name__} has more than {MESSAGE_BYTES >> 30} GiB for one server; send less at once")
+    return frames
 
 
 def decode(frames: Sequence[Any]) -> Envelope:
@@ -211,7 +223,17 @@ def _is_any(value: Any) -> bool:
     return True
 
 
+def _is_keys(value: Any) -> bool:
+    if type(value) is not list or not set(map(type, value)) <= {str}:
+        return False
+    if max(map(len, value), default=0) * 4 > MAX_KEY_BYTES:
+        check_keys(value)
+    return True
+
+
 def _is_list_of(kind: type) -> Callable[[Any], bool]:
+    if kind is str:
+        return _is_keys
     kinds = {kind}
     return lambda value: type(value) is list and (not value or set(map(type, value)) == kinds)
 

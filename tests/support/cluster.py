@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 from paracel import connection, wire
 from paracel.client import Client
+from paracel.errors import RequestError
 from paracel.functions import Functions
 from paracel.messages import Envelope, View
 from paracel.pending import Pending
@@ -89,6 +90,7 @@ class Cluster:
             assert seconds, "no outcome, however long one waits"
             seconds -= 1
             self.tick()
+        assert not isinstance(pending.error, RequestError), f"a request was given up: {pending.error}"
         return pending.result()
 
     def tick(self) -> None:

@@ -3,7 +3,7 @@ from support.invariants import check_exactly_once
 
 from paracel import errors
 from paracel.channel import PROBE_PATIENCE, PROBE_SECONDS, RESENDS, Channel, error_of, request_size
-from paracel.messages import Contains, Done, Envelope, Failure, Flags, Lost, Probe, Update, Waiting, Write
+from paracel.messages import Contains, Done, Envelope, Failure, Flags, Lost, Probe, Read, Update, Waiting, Write
 
 VIEW = 7
 
@@ -133,8 +133,10 @@ def test_a_server_that_never_gets_a_request_is_given_up(channel):
     for _ in range(RESENDS):
         assert channel.receive(reply(0, Lost(1)), VIEW)[0].request == sent.request
         assert not pending.done
-    assert channel.receive(reply(0, Lost(1)), VIEW) == []
-    with pytest.raises(errors.ServerLost, match="lost the same request 20 times"):
+    filler, later = channel.receive(reply(0, Lost(1)), VIEW)
+    assert (filler.request, filler.message) == (1, Read([], 0)), "later requests do not wait for the number"
+    assert later.request == 2
+    with pytest.raises(errors.RequestError, match="lost the same request 20 times"):
         pending.result()
 
 

@@ -227,16 +227,17 @@ def test_what_is_cached(network):
     with pytest.raises(KeyNotFound):
         one.cached("w")
     one.read("w")
-    assert (one.is_cached("w"), one.cached("w"), one.valid_clock("w")) == (True, 1, 0)
+    assert (one.is_cached("w"), one.cached("w"), one.read_clock) == (True, 1, 0)
     other.write("w", 2)
     for _ in range(2):
         one.commit()
         other.commit()
     assert (one.is_cached("w"), one.cached("w")) == (False, 1)
     assert one.read("w") == 2
-    assert one.valid_clock("w") == 2
+    assert one.read_clock == 2
     one.staleness = 1
-    assert one.valid_clock("w") is None
+    with pytest.raises(KeyNotFound):
+        one.cached("w")
     assert not network.client().is_cached("w")
 
 
@@ -296,3 +297,35 @@ def test_an_update_that_failed_unseen_is_told_when_closing(network):
     with pytest.raises(UpdateError):
         client.close()
     assert client.closed
+
+
+def test_the_clock_that_a_read_is_valid_for(network):
+    one, other = network.client(0, 2), network.client(1, 2)
+    one.write("w", 1)
+    one.commit()
+    other.commit()
+    for read in (lambda: one.read("w"), one.readall, lambda: one.read_topk(1)):
+        one._session.last_read_clock = -1
+        read()
+        assert one.read_clock == 1
+    other.commit()
+    one.commit()
+    assert one.read("w") == 1
+    assert one.read_clock == 1, "from the cache: as old as the entry"
+
+
+def test_the_clock_among_other_keys(network):
+    client, *others = [network.client(worker) for worker in range(2)]
+    client.write("w", 5)
+    for each in (client, *others):
+        each.commit()
+    assert client.read_multi(["server_clock", "w", "server_clock"]) == [1, 5, 1]
+    assert client.read_multi(["server_clock", "gone"], default=None) == [1, None]
+    assert client.contains("server_clock")
+
+
+def test_batches_leave_nothing_in_the_cache(network):
+    client = network.client(0, 3)
+    client.write_multi({str(number): number for number in range(10)})
+    assert sum(len(batch) for batch in client.readall_batches(3)) == 10
+    assert not any(client.is_cached(str(number)) for number in range(10))

@@ -409,3 +409,13 @@ def test_a_session_outside_the_quorum_has_no_clock():
     session = Session(view(1), None, 0, Functions())
     assert session.worker is None
     assert session.min_clock == 0
+
+
+def test_a_read_that_was_given_up_does_not_hide_own_writes():
+    cluster = Cluster(1)
+    session = cluster.join(staleness=2)
+    cluster.settle(session.write(["w"], [1]))
+    given_up = session.read(["w"])
+    cluster.settle(session.update_multi(["w"], [10], "add", False))
+    assert given_up.done
+    assert cluster.settle(session.read(["w"]))[0] == [11]

@@ -9,7 +9,7 @@ from support.exact import same
 from paracel import messages as m
 from paracel.errors import CarryError, WireError
 from paracel.messages import TAGS, Envelope
-from paracel.values import FRAME_BYTES
+from paracel.values import FRAME_BYTES, MAX_KEY_BYTES
 from paracel.wire import decode, encode, refused
 
 
@@ -164,3 +164,13 @@ def test_a_message_without_room_keeps_its_numbers():
 def test_what_is_not_a_message_is_not_refused_as_one(start):
     with pytest.raises(WireError):
         refused([start], "no")
+
+
+def test_a_key_that_no_client_may_use_is_not_taken_from_a_stranger():
+    for length, allowed in ((MAX_KEY_BYTES, True), (MAX_KEY_BYTES + 1, False)):
+        frames = encode(Envelope(1, 0, 1, m.Contains(["k" * length])))
+        if allowed:
+            assert decode(frames).message.keys == ["k" * length]
+        else:
+            with pytest.raises(WireError, match="more than 65536 bytes"):
+                decode(frames)
