@@ -170,6 +170,7 @@ class Membership:
         if known and not known.left and alive(known.host, known.pid) and known.pid != message.pid:
             return m.Failure("ConfigError", f"worker {message.worker} is {known.host}, pid {known.pid}, already")
         self._joined[message.worker] = WorkerStatus(message.worker, message.host, message.pid)
+        self._number += 1
         return None
 
     def _part(self, worker: int, *, died: bool = False) -> None:
@@ -178,11 +179,11 @@ class Membership:
             self._joined[worker] = replace(known, left=True, died=died)
 
     def _bury(self, alive: Alive) -> list[Message]:
-        """Take workers that died out of the quorum.
+        """Take workers out of the quorum that died, or ended without leaving it.
 
         They are taken out with every heartbeat: a `Leave` may be lost, or overtaken by what the worker had sent.
         """
         for status in [s for s in self._joined.values() if not s.left and not alive(s.host, s.pid)]:
             logger.warning("worker %d (%s, pid %d) died; nobody waits for it", status.worker, status.host, status.pid)
             self._part(status.worker, died=True)
-        return [m.Leave(status.worker) for status in self._joined.values() if status.died]
+        return [m.Leave(status.worker, self._number) for status in self._joined.values() if status.left]

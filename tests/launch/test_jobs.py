@@ -285,3 +285,20 @@ def test_verbose_tells_the_steps(prun):
     job = prun.run("-v", "-p", "2", prun.script("count.py", COUNT))
     steps = ["coordinator at", "server 0 on localhost started", "2 servers ready", "1 workers started on localhost (1)"]
     assert [step for step in steps if step in job.stderr] == steps
+
+
+def test_a_worker_that_ends_without_closing_its_client_is_not_waited_for(prun):
+    script = """
+import paracel
+from paracel.comm import world
+
+rank = world().rank
+ps = paracel.connect(worker=rank, staleness=0)
+if rank == 1:
+    ps.write("k", 7)
+    ps.commit()
+    print("read", ps.read("k"))
+    ps.close()
+"""
+    job = prun.run("-w", "2", prun.script("unclosed.py", script))
+    assert (job.process.returncode, job.stdout) == (0, "read 7\n"), job.stderr

@@ -67,7 +67,7 @@ def test_clients_that_come_early_are_answered_when_all_servers_are_there(members
     assert tell(membership, hosts, m.Join(0, "n2", 7), b"worker") == []
     assert tell(membership, hosts, m.GetView(), b"reader") == []
     answers = tell(membership, hosts, register(1), b"server 1")
-    view = m.View(2, {0: "ipc://0", 1: "ipc://1"}, {}, 2, {0: "n2, pid 7"})
+    view = m.View(3, {0: "ipc://0", 1: "ipc://1"}, {}, 2, {0: "n2, pid 7"})
     assert answers == [(b"server 1", view), (b"worker", view), (b"reader", view)]
     assert tell(membership, hosts, m.GetView()) == [(b"someone", view)]
 
@@ -151,7 +151,7 @@ def test_a_job_that_slept_as_a_whole_goes_on(membership, hosts):
     assert membership.lost == {}
 
 
-def test_a_worker_that_died_is_taken_out_and_stays_out(membership, hosts, caplog):
+def test_a_worker_that_is_gone_is_taken_out_and_stays_out(membership, hosts, caplog):
     start(membership, hosts)
     for worker in (0, 1):
         tell(membership, hosts, m.Join(worker, "n2", 7 + worker))
@@ -159,11 +159,13 @@ def test_a_worker_that_died_is_taken_out_and_stays_out(membership, hosts, caplog
     hosts.dead |= {("n2", 7), ("n2", 8)}
     with caplog.at_level(logging.WARNING):
         for second in range(3):
-            assert membership.tick(float(second), hosts.alive) == [m.GetStatistics(), m.Leave(1)]
+            gone = membership.tick(float(second), hosts.alive)
+            assert gone == [m.GetStatistics(), m.Leave(0, 4), m.Leave(1, 4)]
     assert [record.getMessage() for record in caplog.records] == ["worker 1 (n2, pid 8) died; nobody waits for it"]
     assert membership.statistics().workers == (
         WorkerStatus(0, "n2", 7, left=True),
         WorkerStatus(1, "n2", 8, left=True, died=True),
     )
-    tell(membership, hosts, m.Join(1, "n2", 9))
-    assert membership.tick(9.0, hosts.alive) == [m.GetStatistics()]
+    ((_, view),) = tell(membership, hosts, m.Join(1, "n2", 9))
+    assert view.number > 4, "what was said of the one before is older"
+    assert membership.tick(9.0, hosts.alive) == [m.GetStatistics(), m.Leave(0, 5)]

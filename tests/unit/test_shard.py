@@ -287,6 +287,16 @@ def test_the_coordinator_takes_a_dead_worker_out(shard, peer):
     assert peer.take() == [(waits, m.Found([None], [0], 1))]
 
 
+def test_a_worker_that_entered_again_stays_although_the_coordinator_said_before_that_it_was_gone(shard, peer):
+    shard.handle(b"again", Envelope(1, 0, 5, m.Enter(1)))
+    waits = peer.send(m.Read(["a"], 1))
+    peer.ask(m.Commit(0, 1))
+    shard.handle(b"coordinator", Envelope(0, 0, 0, m.Leave(1, 4)))
+    assert peer.take() == []
+    shard.handle(b"coordinator", Envelope(0, 0, 0, m.Leave(1, 5)))
+    assert peer.take() == [(waits, m.Found([None], [0], 1))]
+
+
 def test_entering_says_how_far_the_worker_was(peer):
     peer.ask(m.Commit(0, 3))
     assert peer.ask(m.Enter(0)) == m.Entered(3)
