@@ -3,11 +3,13 @@
 from paracel.errors import ConfigError
 
 
-def check_staleness(staleness: object) -> None:
-    """Raise ConfigError unless it is None, a whole number from 0 on, or infinity."""
+def check_staleness(staleness: object, worker: int | None) -> None:
+    """Raise ConfigError unless it is None or, of a worker, a whole number from 0 on, or infinity."""
     whole = isinstance(staleness, int) and not isinstance(staleness, bool) and staleness >= 0
     if staleness is not None and not whole and staleness != float("inf"):
         raise ConfigError(f"staleness={staleness!r}; allowed: None (fresh), 0 (BSP), a whole number, math.inf")
+    if staleness is not None and worker is None:
+        raise ConfigError(f"staleness={staleness!r} counts a worker's commits; give worker=, or staleness=None")
 
 
 def check_count(name: str, count: object, least: int) -> None:

@@ -31,7 +31,7 @@ class Client:
 
     `worker` makes it one of the job's workers: it takes part in the quorum and may commit. `staleness` None reads
     fresh values and never waits for others; 0 is BSP; s > 0 is SSP; `math.inf` reads what is cached while newer
-    values are fetched behind it. `timeout` bounds, in seconds, every wait for a reply; None waits for as long as
+    values are fetched behind it: it needs a `worker`. `timeout` bounds, in seconds, every wait for a reply; None waits for as long as
     the server lives.
     """
 
@@ -45,7 +45,7 @@ class Client:
         timeout: float | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        check_staleness(staleness)
+        check_staleness(staleness, worker)
         self.address = address
         self.key = key
         self._on_close = on_close
@@ -100,7 +100,7 @@ class Client:
 
     @staleness.setter
     def staleness(self, staleness: float | None) -> None:
-        check_staleness(staleness)
+        check_staleness(staleness, self.worker)
         self._session.staleness = staleness
         self._session.cache.clear()
 

@@ -329,7 +329,8 @@ class ClientRun:
         self.rng = rng
         self.network = FakeNetwork(rng.randint(1, 3), 1)
         self.model = SerialModel()
-        self.client = self.network.client(rng.choice([None, 0]), rng.choice(LIMITS))
+        worker = rng.choice([None, 0])
+        self.client = self.network.client(worker, None if worker is None else rng.choice(LIMITS))
 
     def step(self) -> None:
         """One operation on both."""

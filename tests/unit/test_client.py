@@ -204,6 +204,16 @@ def test_what_is_no_staleness(network, client, staleness):
         client.staleness = staleness
 
 
+@pytest.mark.parametrize("staleness", [0, 2, math.inf])
+def test_only_a_worker_has_a_staleness(network, client, staleness):
+    text = "counts a worker's commits; give worker=, or staleness=None"
+    with pytest.raises(ConfigError, match=text):
+        network.client(None, staleness)
+    with pytest.raises(ConfigError, match=text):
+        client.staleness = staleness
+    client.staleness = None
+
+
 # --- clocks -----------------------------------------------------------------------------------------------------
 
 
