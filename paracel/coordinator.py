@@ -20,7 +20,7 @@ from paracel.transport import Frames, Link, Listener, Signal, new_identity, new_
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 0.5
+BEAT_SECONDS = 0.5
 _SOCKET_PATH_MAX = 90  # of 107 bytes that the kernel allows
 
 
@@ -53,13 +53,12 @@ class Coordinator:
         server: int,
         *,
         bind: str | None = None,
-        host: str = "",
         memory_limit_mb: int | None = None,
         log_level: str = "WARNING",
         paths: Sequence[str] = (),
     ) -> str:
-        """The line for a server's standard input. `bind` None is a socket in the private directory; for
-        `tcp://0.0.0.0:*`, `host` is the name under which others reach it. `paths` go before its `sys.path`."""
+        """The line for a server's standard input. `bind` None is a socket in the private directory; `paths` go
+        before its `sys.path`."""
         if bind is None and not self._folder:
             raise LaunchError("a server of a job over several hosts needs an address to bind")
         return ServerConfig(
@@ -67,7 +66,6 @@ class Coordinator:
             workers=self._membership.workers,
             coordinator=self.address,
             bind=bind or f"ipc://{self._folder}/server-{server}",
-            host=host,
             key=self.key,
             memory_limit_mb=memory_limit_mb,
             log_level=log_level,
@@ -98,7 +96,7 @@ class Coordinator:
             self._changed.notify_all()
 
     def statistics(self) -> JobStatistics:
-        """The whole job, as of the last heartbeats."""
+        """The whole job, as the servers last described it."""
         with self._lock:
             return self._membership.statistics()
 
@@ -131,7 +129,7 @@ class Coordinator:
                 self._turn(max(0.0, due - time.monotonic()))
                 if time.monotonic() >= due:
                     self._beat()
-                    due = time.monotonic() + HEARTBEAT_SECONDS
+                    due = time.monotonic() + BEAT_SECONDS
         finally:
             for link in self._links.values():
                 link.close()

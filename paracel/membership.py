@@ -14,6 +14,9 @@ from paracel.messages import Message
 
 logger = logging.getLogger(__name__)
 
+#: How often a server is named that does not come to the end of its turn.
+BUSY_SECONDS = 30
+
 Alive = Callable[[str, int], bool]
 
 
@@ -66,6 +69,7 @@ class Membership:
         self._lost: dict[int, str] = {}
         self._joined: dict[int, WorkerStatus] = {}
         self._silence: dict[int, float] = {}
+        self._named_busy: dict[int, int] = {}
         self._early: list[bytes] = []
         self._ticked: float | None = None
 
@@ -115,13 +119,34 @@ class Membership:
                 yield sender, self.view()
             else:
                 self._early.append(sender)
-        elif isinstance(message, m.Goodbye):
-            self._part(message.worker)
-        else:
+        elif not self._note(message):
             yield sender, m.Failure("RequestError", f"a coordinator does not take {type(message).__name__}")
 
+    def _note(self, message: Message) -> bool:
+        """Take what has no answer; False if this is nothing for a coordinator."""
+        if isinstance(message, m.Goodbye):
+            self._part(message.worker)
+        elif isinstance(message, m.Heartbeat):
+            self._note_life(message.server, message.busy)
+        else:
+            return False
+        return True
+
+    def _note_life(self, server: int, busy: int) -> None:
+        if server not in self._servers:
+            return
+        self._silence[server] = 0.0
+        named = min(busy, self._named_busy.get(server, 0))
+        if busy - named >= BUSY_SECONDS:
+            known, named = self._servers[server], busy
+            logger.warning(
+                "server %d (%s, pid %d) has been busy for %d s with what it was sent, and answers nobody meanwhile",
+                server, known.host, known.pid, busy,
+            )  # fmt: skip
+        self._named_busy[server] = named
+
     def heard(self, server: int, statistics: m.Statistics) -> None:
-        """A server's answer to a heartbeat."""
+        """A server's answer to the question for its statistics."""
         self._silence[server] = 0.0
         known = self._servers[server]
         self._servers[server] = ServerStatistics(

@@ -137,7 +137,7 @@ class Probe(Message):
 
 @dataclass(frozen=True, slots=True)
 class GetStatistics(Message):
-    """Answer: Statistics. The coordinator's heartbeat."""
+    """Answer: Statistics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +257,14 @@ class Register(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Heartbeat(Message):
+    """A server lives, and has been in its turn for so many seconds. No answer."""
+
+    server: int
+    busy: int
+
+
+@dataclass(frozen=True, slots=True)
 class Join(Message):
     """A client asks for the membership; `worker` is -1 for one outside the quorum. Answer: View, or Failure."""
 
@@ -321,6 +329,7 @@ TAGS: dict[int, type[Message]] = {
     66: GetView,
     67: View,
     68: Goodbye,
+    69: Heartbeat,
 }
 
 #: Requests that change nothing: their replies are not kept, a repetition reads again.

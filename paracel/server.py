@@ -4,6 +4,7 @@ One line of JSON comes first; after it, standard input stays open for as long as
 the server ends at once: so no server outlives its job, however the job dies.
 """
 
+import contextlib
 import logging
 import os
 import resource
@@ -16,7 +17,7 @@ import time
 from paracel import wire
 from paracel.errors import CarryError, ConfigError, LaunchError, WireError
 from paracel.functions import Functions, Process
-from paracel.messages import Envelope, Failure, Register, View
+from paracel.messages import Envelope, Failure, Heartbeat, Register, View
 from paracel.settings import ServerConfig
 from paracel.shard import Shard
 from paracel.transport import Frames, Link, Listener
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 #: How many messages a server takes from its socket before it answers them.
 TURN = 256
 REGISTER_SECONDS = 30.0
+HEARTBEAT_SECONDS = 0.5
 
 
 class Server:
@@ -36,13 +38,14 @@ class Server:
         self._listener = Listener(config.bind, config.key)
         self.shard = Shard(config.server, config.workers, Functions())
         self._strangers: set[bytes] = set()
+        self._turn_began: float | None = None
+        self._closing = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     @property
     def address(self) -> str:
-        """Where clients reach it. A wildcard host is replaced by the configured one."""
-        if not self._config.host:
-            return self._listener.address
-        return f"tcp://{self._config.host}:{self._listener.address.rpartition(':')[2]}"
+        """Where clients reach it."""
+        return self._listener.address
 
     def register(self) -> None:
         """Tell the coordinator that this server is ready, and wait until it knows."""
@@ -60,20 +63,35 @@ class Server:
 
     def run(self) -> None:
         """Serve for as long as the process lives."""
+        self._heart.start()
         while True:
             self.turn()
 
     def turn(self) -> None:
         """Handle what is in the socket, or else the next message to come; then send all the replies."""
-        waiting = self._listener.receive_all(TURN)
-        for sender, frames in waiting or self._listener.wait_received():
+        received = self._listener.receive_all(TURN) or self._listener.wait_received()
+        self._turn_began = time.monotonic()
+        for sender, frames in received:
             self._take(sender, frames)
         for receiver, reply in self.shard.flush():
             self._listener.send(receiver, self._encode(reply))
+        self._turn_began = None
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the sockets."""
+        self._closing.set()
+        if self._heart.is_alive():
+            self._heart.join()
         self._listener.close(linger=1.0)
+
+    def _beat(self) -> None:
+        """On a thread and a socket of its own: tell the coordinator that the process lives, however long a turn is."""
+        with Link(self._config.coordinator, self._config.key) as link:
+            while not self._closing.wait(HEARTBEAT_SECONDS):
+                began = self._turn_began
+                busy = 0 if began is None else int(time.monotonic() - began)
+                with contextlib.suppress(MemoryError):  # a limit that the turn has reached; there is a next time
+                    link.send(wire.encode(Envelope(0, 0, 0, Heartbeat(self._config.server, busy))))
 
     def _take(self, sender: bytes, frames: Frames) -> None:
         try:

@@ -14,7 +14,6 @@ class ServerConfig:
     workers: int
     coordinator: str
     bind: str
-    host: str = ""
     key: str = ""
     memory_limit_mb: int | None = None
     log_level: str = "WARNING"

@@ -23,10 +23,14 @@ class Cluster:
     `endpoint` None is for one host, `tcp://HOST:*` for several (see Coordinator).
     """
 
-    def __init__(self, servers: int = 1, workers: int = 1, *, endpoint: str | None = None, host: str = "") -> None:
+    def __init__(
+        self, servers: int = 1, workers: int = 1, *, endpoint: str | None = None, heartbeat_timeout: float = 30.0
+    ) -> None:
         check_count("servers", servers, 1)
         check_count("workers", workers, 1)
-        self._coordinator = Coordinator(servers=servers, workers=workers, endpoint=endpoint)
+        self._coordinator = Coordinator(
+            servers=servers, workers=workers, endpoint=endpoint, heartbeat_timeout=heartbeat_timeout
+        )
         self._processes: list[ServerProcess] = []
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="paracel-servers", daemon=True)
@@ -34,7 +38,7 @@ class Cluster:
         try:
             self._coordinator.start()
             for server in range(servers):
-                config = self._coordinator.server_config(server, bind=bind, host=host, paths=script_paths())
+                config = self._coordinator.server_config(server, bind=bind, paths=script_paths())
                 self._processes.append(ServerProcess(server, server_command(), config))
             self._watcher.start()
             self._coordinator.wait_ready(START_SECONDS)

@@ -86,4 +86,4 @@ def _cluster(servers: int, workers: int, other_hosts: list[str]) -> Cluster:
     if not other_hosts:
         return Cluster(servers, workers)
     mine = address_towards(other_hosts[0])
-    return Cluster(servers, workers, endpoint=f"tcp://{mine}:*", host=mine)
+    return Cluster(servers, workers, endpoint=f"tcp://{mine}:*")

@@ -1,5 +1,6 @@
 """Functions that servers import from this file."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,4 +20,11 @@ def grow(value: list[int], delta: int) -> list[int]:
 
 @paracel.server_function
 def count(entries: Mapping[str, Any]) -> int:
+    return len(entries)
+
+
+@paracel.server_function
+def slow(entries: Mapping[str, Any], *seconds: float) -> int:
+    """One turn that takes so long."""
+    time.sleep(sum(seconds))
     return len(entries)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from real import Background, Job, Programs, eventually
@@ -9,6 +10,8 @@ from real import Background, Job, Programs, eventually
 import paracel
 from paracel import exchange
 from paracel.launch.embedded import Cluster
+
+SLOW = f"{Path(__file__).with_name('served.py')}:slow"
 
 
 def key_of(client: paracel.Client, server: int) -> str:
@@ -84,6 +87,13 @@ def test_a_silent_server_is_lost_after_its_heartbeat_timeout() -> None:
         with pytest.raises(paracel.ServerLost, match=r"server 1 .*no heartbeat for 1 s"):
             client.read(key, default=None)
         assert dict(job.coordinator.statistics().lost) == {1: "no heartbeat for 1 s"}
+
+
+def test_a_server_in_a_long_turn_is_not_lost() -> None:
+    with Job(1, heartbeat_timeout=1.0) as job, job.connect() as client:
+        client.write("k", 1)
+        assert client.run(SLOW, 4.0) == [1]
+        assert job.coordinator.statistics().lost == ()
 
 
 def test_a_wait_with_a_deadline_says_for_whom_how_long_and_for_what() -> None:

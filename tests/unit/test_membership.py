@@ -169,3 +169,16 @@ def test_a_worker_that_is_gone_is_taken_out_and_stays_out(membership, hosts, cap
     ((_, view),) = tell(membership, hosts, m.Join(1, "n2", 9))
     assert view.number > 4, "what was said of the one before is older"
     assert membership.tick(9.0, hosts.alive) == [m.GetStatistics(), m.Leave(0, 5)]
+
+
+def test_a_server_that_beats_is_not_lost_however_long_its_turn_is(membership, hosts, caplog):
+    start(membership, hosts)
+    for second in range(100):
+        membership.tick(float(second), hosts.alive)
+        for beat in (m.Heartbeat(0, second), m.Heartbeat(1, second % 29), m.Heartbeat(7, 1), m.Heartbeat(-1, 2**62)):
+            assert tell(membership, hosts, beat) == []
+    assert membership.lost == {}
+    named = [record.getMessage() for record in caplog.records]
+    assert len(named) == 3
+    assert named[0].startswith("server 0 (n1, pid 100) has been busy for 30 s")
+    assert named[2].startswith("server 0 (n1, pid 100) has been busy for 90 s")

@@ -32,6 +32,7 @@ def test_requests_and_replies_have_tags_apart():
         "GetView",
         "View",
         "Goodbye",
+        "Heartbeat",
     }
 
 

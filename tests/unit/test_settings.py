@@ -6,7 +6,7 @@ import pytest
 from paracel.errors import ConfigError
 from paracel.settings import ServerConfig
 
-CONFIG = ServerConfig(1, 2, "ipc://c", "tcp://*:*", "n4", "secret", 500, "INFO", ("/a b", "/\u00e9"))
+CONFIG = ServerConfig(1, 2, "ipc://c", "tcp://*:*", "secret", 500, "INFO", ("/a b", "/\u00e9"))
 
 
 @pytest.mark.parametrize("config", [CONFIG, ServerConfig(0, 1, "ipc://c", "ipc://s")])
