@@ -31,8 +31,8 @@ class Client:
 
     `worker` makes it one of the job's workers: it takes part in the quorum and may commit. `staleness` None reads
     fresh values and never waits for others; 0 is BSP; s > 0 is SSP; `math.inf` reads what is cached while newer
-    values are fetched behind it: it needs a `worker`. `timeout` bounds, in seconds, every wait for a reply; None waits for as long as
-    the server lives.
+    values are fetched behind it. Only a worker can have a staleness. `timeout` bounds, in seconds, every wait for a
+    reply; None waits for as long as the server lives.
     """
 
     def __init__(

@@ -46,6 +46,7 @@ class Coordinator:
         self._strangers: set[bytes] = set()
         self._signal = Signal()
         self._closing = False
+        self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="paracel-coordinator", daemon=True)
 
     def server_config(
@@ -101,8 +102,8 @@ class Coordinator:
             return self._membership.statistics()
 
     def close(self) -> None:
-        """Stop answering, and remove the private directory. May be called twice."""
-        if self._closing:
+        """Stop answering, and remove the private directory. May be called twice. In a forked child, nothing."""
+        if self._closing or os.getpid() != self._pid:
             return
         with self._lock:
             self._closing = True

@@ -28,10 +28,13 @@ class Cluster:
     ) -> None:
         check_count("servers", servers, 1)
         check_count("workers", workers, 1)
+        if not heartbeat_timeout >= 1:
+            raise ConfigError(f"heartbeat_timeout {heartbeat_timeout!r} is too small; it must be at least 1 second")
         self._coordinator = Coordinator(
             servers=servers, workers=workers, endpoint=endpoint, heartbeat_timeout=heartbeat_timeout
         )
         self._processes: list[ServerProcess] = []
+        self._pid = os.getpid()
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="paracel-servers", daemon=True)
         bind = None if endpoint is None else endpoint.rpartition(":")[0] + ":*"
@@ -71,7 +74,9 @@ class Cluster:
             self._closing.wait(_POLL_SECONDS / 10)
 
     def close(self) -> None:
-        """End the servers. May be called twice."""
+        """End the servers. May be called twice. A forked child cannot: they are its parent's."""
+        if os.getpid() != self._pid:
+            return
         self._closing.set()
         stop_all(self._processes)
         if self._watcher.is_alive():
@@ -111,13 +116,15 @@ def connect(
     staleness: float | None = None,
     key: str | None = None,
     timeout: float | None = None,
+    heartbeat_timeout: float = 30.0,
 ) -> Client:
     """Connect to a parameter server.
 
     With `servers=n` (or outside any job) it starts n servers as child processes, which end when the client is
     closed; the client is then worker 0 of `workers`. Inside a job of `prun` it joins the job's servers. With an
     `address` (`Client.address` of another client) it joins that job; `key` is the job's secret, if it has one.
-    `worker`, `staleness` and `timeout` are those of `Client`.
+    `worker`, `staleness` and `timeout` are those of `Client`; `heartbeat_timeout` is for the servers that it starts:
+    one that gives no sign of life for so many seconds is lost.
     """
     if Process.is_server:
         raise ConfigError(
@@ -132,7 +139,7 @@ def connect(
         if servers is not None:
             raise ConfigError(f"connect({address!r}, servers={servers}): give an address, or servers to start")
         return Client(address, key=key or "", worker=worker, **options)
-    cluster = Cluster(1 if servers is None else servers, workers)
+    cluster = Cluster(1 if servers is None else servers, workers, heartbeat_timeout=heartbeat_timeout)
     try:
         return Client(cluster.address, key=cluster.key, worker=worker or 0, on_close=cluster.close, **options)
     except BaseException:

@@ -5,15 +5,14 @@ ends them when all ranks have left.
 """
 
 import atexit
-import contextlib
 import logging
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from paracel.client import Client
 from paracel.comm import Comm, install_abort_hook, world
-from paracel.errors import LaunchError, ParacelError
+from paracel.errors import LaunchError, ParacelError, UpdateError
 from paracel.launch.embedded import Cluster
 from paracel.launch.network import address_towards
 
@@ -28,11 +27,25 @@ class Job:
     client: Client
     cluster: Cluster | None = None
     solving: object = None
+    pid: int = field(default_factory=os.getpid)
 
     def close(self) -> None:
-        """Leave the job; on rank 0, wait until all have left and end the servers."""
-        with contextlib.suppress(ParacelError):  # whatever matters was raised before the end of the program
+        """Leave the job; on rank 0, wait until all have left and end the servers.
+
+        An update that failed and that nobody looked at ends the job with status 1, as an exception does. In a
+        forked child, nothing: the job is its parent's.
+        """
+        if os.getpid() != self.pid:
+            return
+        try:
             self.client.close()
+        except UpdateError as error:
+            logger.error("an update had failed when the program ended: %s", error)
+            if self.cluster is not None:
+                self.cluster.close()
+            self.comm.abort(1)
+        except ParacelError as error:  # of a lost server the program has heard, if it needed it
+            logger.warning("at the end of the program: %s", error)
         if self.cluster is not None:
             self.cluster.wait_departed()
             self.cluster.close()
