@@ -41,6 +41,7 @@ def parse(arguments: Sequence[str]) -> tuple[Options, bool]:
         hostfile_servers=given.hostfile_server,
         config_file=given.cfg_file,
         log_dir=given.log_dir,
+        heartbeat_timeout=given.heartbeat_timeout,
         verbose=given.verbose,
     )
     return options, given.dry_run
@@ -63,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     add("-c", "--cfg_file", metavar="FILE", help="a JSON object with the script's settings, for paracel.main")
     add("--dry-run", action="store_true", help="print the plan (every command, host and environment) and stop")
     add("--log-dir", metavar="DIR", help="write server-N.log and workers.log there")
+    help_text = "a server that gives no sign of life for so long is lost (default: 30)"
+    add("--heartbeat-timeout", type=float, default=30.0, metavar="SECONDS", help=help_text)
     add("-v", "--verbose", action="store_true", help="say what is started, where, and how it ended")
     add("script", help="the Python script that each worker runs")
     add("arguments", nargs=argparse.REMAINDER, help="its arguments")

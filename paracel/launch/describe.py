@@ -22,7 +22,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from _server_lines(server, plan)
     workers = plan.workers
     yield f"workers: {', '.join(f'{placed.count} on {placed.host}' for placed in workers.placement)}"
-    made = {"PARACEL_COORDINATOR": MADE} | ({"PARACEL_KEY": MADE} if plan.secure else {})
+    made = {"PARACEL_COORDINATOR": MADE} | ({"PARACEL_KEY": MADE} if plan.endpoint is not None else {})
     yield from _detail_lines({**workers.environment, **made}, workers.command, workers.log)
 
 

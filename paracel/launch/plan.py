@@ -15,6 +15,8 @@ from paracel.launch.hostfile import Host, Placement, spread
 METHODS = ("local", "mpi")
 # Python with numpy, ZeroMQ and an MPI, before any data
 LEAST_MEMORY_MB = 192
+# twice the time between two heartbeats
+LEAST_HEARTBEAT_TIMEOUT = 1
 
 _LOCALHOST = Host("localhost")
 
@@ -37,6 +39,7 @@ class Options:
     hostfile_servers: str | None = None
     config_file: str | None = None
     log_dir: str | None = None
+    heartbeat_timeout: float = 30.0
     verbose: bool = False
 
 
@@ -98,12 +101,8 @@ class Plan:
     workers: WorkerPlan
     paths: tuple[str, ...]
     memory_servers_mb: int | None
+    heartbeat_timeout: float
     verbose: bool
-
-    @property
-    def secure(self) -> bool:
-        """Whether the job spans hosts, so that what it sends is encrypted."""
-        return self.endpoint is not None
 
     @property
     def worker_count(self) -> int:
@@ -122,6 +121,7 @@ def make_plan(options: Options, site: Site) -> Plan:
         workers=_plan_workers(options, site, endpoint),
         paths=_paths(options.script, site.directory),
         memory_servers_mb=options.memory_servers_mb,
+        heartbeat_timeout=options.heartbeat_timeout,
         verbose=options.verbose,
     )
 
@@ -141,8 +141,9 @@ def _check(options: Options) -> None:
         ("--ppn_server", options.per_host_servers, 1),
         ("--mem_limit", options.memory_mb, LEAST_MEMORY_MB),
         ("--mem_limit_server", options.memory_servers_mb, LEAST_MEMORY_MB),
+        ("--heartbeat-timeout", options.heartbeat_timeout, LEAST_HEARTBEAT_TIMEOUT),
     ):
-        if value is not None and value < least:
+        if value is not None and not value >= least:  # nan is not
             raise ConfigError(f"{name} {value} is too small; it must be at least {least}")
     if options.hostfile and "mpi" not in (options.method, _method_servers(options)):
         raise ConfigError("--hostfile is for --method mpi; method local runs everything on this host")

@@ -62,7 +62,12 @@ class _Job:
         self._plan = plan
         self._signals = signals
         self._progress = Progress(_unbuffered(sys.stderr))
-        self._coordinator = Coordinator(servers=len(plan.servers), workers=plan.worker_count, endpoint=plan.endpoint)
+        self._coordinator = Coordinator(
+            servers=len(plan.servers),
+            workers=plan.worker_count,
+            endpoint=plan.endpoint,
+            heartbeat_timeout=plan.heartbeat_timeout,
+        )
         self._servers: dict[int, ServerProcess] = {}
         self._workers: subprocess.Popen[bytes] | None = None
         self._relays: list[Relay] = []

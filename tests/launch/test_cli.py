@@ -11,12 +11,13 @@ def test_the_defaults_are_one_worker_and_one_server_here():
 
 def test_every_option_arrives():
     words = ("-p 2 -w 3 -m mpi --m_server local --ppn 4 --ppn_server 5 --mem_limit 600 --mem_limit_server 700 "
-             "--hostfile a --hostfile_server b -c cfg.json --dry-run --log-dir logs -v train.py x=1")  # fmt: skip
+             "--hostfile a --hostfile_server b -c cfg.json --dry-run --log-dir logs "
+             "--heartbeat-timeout 90 -v train.py x=1")  # fmt: skip
     assert cli.parse(words.split()) == (
         Options(
             script="train.py", arguments=("x=1",), servers=2, workers=3, method="mpi", method_servers="local",
             per_host=4, per_host_servers=5, memory_mb=600, memory_servers_mb=700, hostfile="a", hostfile_servers="b",
-            config_file="cfg.json", log_dir="logs", verbose=True,
+            config_file="cfg.json", log_dir="logs", heartbeat_timeout=90.0, verbose=True,
         ),
         True,
     )  # fmt: skip

@@ -77,6 +77,8 @@ def test_every_golden_file_has_its_plan():
         ({"per_host": 0}, "--ppn 0 is too small"),
         ({"per_host_servers": 0}, "--ppn_server 0 is too small"),
         ({"memory_mb": LEAST_MEMORY_MB - 1}, "--mem_limit "),
+        ({"heartbeat_timeout": 0.5}, "--heartbeat-timeout 0.5 is too small; it must be at least 1"),
+        ({"heartbeat_timeout": float("nan")}, "--heartbeat-timeout nan is too small"),
         ({"memory_servers_mb": 1}, f"--mem_limit_server 1 is too small; it must be at least {LEAST_MEMORY_MB}"),
         ({"hostfile": "hosts"}, "--hostfile is for --method mpi"),
         ({"hostfile_servers": "hosts"}, "--hostfile_server is for --m_server mpi"),
@@ -141,6 +143,6 @@ def test_the_placement_covers_all_workers():
 
 
 def test_all_is_encrypted_unless_it_stays_on_this_host():
-    assert [name for name, given in PLANS.items() if not make_plan(*given).secure] == [
+    assert [name for name, given in PLANS.items() if make_plan(*given).endpoint is None] == [
         "local", "local_alone_without_mpi", "local_limits_logs_config", "local_openmpi_as_root",
     ]  # fmt: skip

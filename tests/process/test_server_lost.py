@@ -89,6 +89,11 @@ def test_a_silent_server_is_lost_after_its_heartbeat_timeout() -> None:
         assert dict(job.coordinator.statistics().lost) == {1: "no heartbeat for 1 s"}
 
 
+def test_a_heartbeat_timeout_shorter_than_heartbeats_is_refused() -> None:
+    with pytest.raises(paracel.ConfigError, match=r"heartbeat_timeout 0\.5 is too small"):
+        paracel.connect(servers=1, heartbeat_timeout=0.5)
+
+
 def test_a_server_in_a_long_turn_is_not_lost() -> None:
     with Job(1, heartbeat_timeout=1.0) as job, job.connect() as client:
         client.write("k", 1)
