@@ -26,6 +26,7 @@ class Cluster:
     def __init__(
         self, servers: int = 1, workers: int = 1, *, endpoint: str | None = None, heartbeat_timeout: float = 30.0
     ) -> None:
+        check_not_on_server("a Cluster was made")
         check_count("servers", servers, 1)
         check_count("workers", workers, 1)
         if not heartbeat_timeout >= 1:
@@ -100,6 +101,15 @@ class Cluster:
                     self._coordinator.server_exited(process.server, status)
 
 
+def check_not_on_server(what: str) -> None:
+    """Raise ConfigError in a server: it imports the scripts of functions, and must not start jobs of its own."""
+    if Process.is_server:
+        raise ConfigError(
+            f"{what} while a server imported this file; put the main part of the script under "
+            "if __name__ == '__main__':"
+        )
+
+
 def script_paths() -> list[str]:
     """Where servers look for modules that the job's functions are in: beside the script, and here."""
     main = getattr(sys.modules.get("__main__"), "__file__", None)
@@ -126,11 +136,7 @@ def connect(
     `worker`, `staleness` and `timeout` are those of `Client`; `heartbeat_timeout` is for the servers that it starts:
     one that gives no sign of life for so many seconds is lost.
     """
-    if Process.is_server:
-        raise ConfigError(
-            "connect() was called while a server imported this file; put the main part of the script under "
-            "if __name__ == '__main__':"
-        )
+    check_not_on_server("connect() was called")
     options: dict[str, Any] = {"staleness": staleness, "timeout": timeout}
     if address is None and servers is None:
         address = os.environ.get("PARACEL_COORDINATOR")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from paracel.client import Client
 from paracel.comm import Comm, install_abort_hook, world
 from paracel.errors import LaunchError, ParacelError, UpdateError
-from paracel.launch.embedded import Cluster
+from paracel.launch.embedded import Cluster, check_not_on_server
 from paracel.launch.network import address_towards
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ _job: Job | None = None
 
 def join(servers: int) -> Job:
     """This process's job; joined, or started with `servers` servers, at the first call."""
+    check_not_on_server("a paralg was made")
     global _job  # noqa: PLW0603 - a process is a worker of one job
     if _job is None or _job.client.closed:
         _job = _join(servers)
