@@ -24,8 +24,8 @@ def main(algorithm: type[Algorithm], argv: Sequence[str] | None = None) -> Algor
 
     The settings are those of the JSON file of `-c` (or of `prun -c`), and then `name=value` arguments; a value is
     read as JSON where it is JSON (and `inf`), unless the parameter is annotated as str. A name that the constructor
-    does not have ends the program with a message. On a server that imports the script this does nothing, and
-    returns None.
+    does not have ends the program with a message. A rank that calls `sys.exit` with an error ends them all. On a
+    server that imports the script this does nothing, and returns None.
     """
     if Process.is_server:
         return None
@@ -37,9 +37,23 @@ def main(algorithm: type[Algorithm], argv: Sequence[str] | None = None) -> Algor
             print(f"{sys.argv[0]}: {error}", file=sys.stderr, flush=True)
         comm.barrier()
         raise SystemExit(2) from None
-    made = algorithm(**settings)
-    made.solve()
+    try:
+        made = algorithm(**settings)
+        made.solve()
+    except SystemExit as end:
+        _end_all(end.code)
+        raise
     return made
+
+
+def _end_all(code: object) -> None:
+    """End the other ranks too, if this one ends with an error: they would wait for it for ever."""
+    comm = world()
+    if not code or comm.size == 1:
+        return
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+    comm.abort(code if isinstance(code, int) else 1)
 
 
 def read_settings(algorithm: type[paralg], argv: Sequence[str]) -> dict[str, Any]:
