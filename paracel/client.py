@@ -78,6 +78,10 @@ class Client:
         """How many servers the job has."""
         return len(self._session.ring.servers)
 
+    def __repr__(self) -> str:
+        who = "observer" if self.worker is None else f"worker {self.worker} of {self.worker_size}"
+        return f"<Client {who}, {self.server_size} servers{', closed' if self.closed else ''}>"
+
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
@@ -296,7 +300,11 @@ class Client:
             self._connection.wait(self._connection.start(self._session.acknowledged), timeout)
             failed = self._session.unobserved_failure()
         if failed is not None:
-            failed.result()
+            try:
+                failed.result()
+            except ParacelError as error:
+                error.add_note("This was an earlier update whose task nobody has looked at.")
+                raise
 
     def leave(self) -> None:
         """Leave the quorum: nobody waits for this worker any more, even if an update's error is raised here."""

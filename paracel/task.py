@@ -27,6 +27,10 @@ class Task:
         self._pending = pending
         self._waiter = waiter
 
+    def __repr__(self) -> str:
+        state = "under way" if not self._pending.done else "failed" if self._pending.error else "done"
+        return f"<Task {state}>"
+
     def done(self) -> bool:
         """Whether it has finished, well or not. Never blocks."""
         if not self._pending.done:

@@ -87,7 +87,7 @@ def _flaw(value: Any, depth: int) -> str:
     """What is wrong with the value, or an empty string."""
     kind = type(value)
     if kind is int:
-        return "" if -(1 << 63) <= value < 1 << 64 else f"int {hex(value)[:40]} needs more than 64 bits"
+        return "" if -(1 << 63) <= value < 1 << 64 else f"int {_shown(value)} needs more than 64 bits"
     if kind in IMMUTABLE:
         return ""
     if kind is np.ndarray or isinstance(value, np.generic):
@@ -97,6 +97,10 @@ def _flaw(value: Any, depth: int) -> str:
         return _container_flaw(value, depth)
     hint = "; pass numpy.asarray(...) of it" if isinstance(value, np.ndarray) else ""
     return f"type {kind.__module__}.{kind.__qualname__}{hint}; allowed: {_ALLOWED}"
+
+
+def _shown(number: int) -> str:
+    return str(number) if number.bit_length() < 256 else f"{hex(number)[:40]}..."
 
 
 def _container_flaw(value: Any, depth: int) -> str:

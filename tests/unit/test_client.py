@@ -339,3 +339,13 @@ def test_batches_leave_nothing_in_the_cache(network):
     client.write_multi({str(number): number for number in range(10)})
     assert sum(len(batch) for batch in client.readall_batches(3)) == 10
     assert not any(client.is_cached(str(number)) for number in range(10))
+
+
+def test_an_earlier_failure_says_that_it_is_one(network):
+    client = network.client(0)
+    client.write("w", "text")
+    client.update("w", 1)
+    with pytest.raises(UpdateError) as caught:
+        client.commit()
+    assert caught.value.__notes__ == ["This was an earlier update whose task nobody has looked at."]
+    assert repr(client) == "<Client worker 0 of 2, 3 servers>"

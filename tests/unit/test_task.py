@@ -62,3 +62,14 @@ def test_a_deadline_that_passes():
     waiter = Waiter(Pending())
     with pytest.raises(WaitTimeout):
         Task(waiter.pending, waiter).result(1)
+
+
+def test_what_a_task_shows():
+    for settle, shown in ((lambda p: None, "under way"), (lambda p: p.resolve(1), "done"), (_fail, "failed")):
+        pending = Pending()
+        settle(pending)
+        assert repr(Task(pending, None)) == f"<Task {shown}>"
+
+
+def _fail(pending):
+    pending.fail(ValueError())

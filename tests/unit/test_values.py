@@ -63,7 +63,7 @@ CARRIED = [
     deep(MAX_DEPTH),
 ]
 REFUSED = [
-    (1 << 64, "int 0x10000000000000000 needs more than 64 bits"),
+    (1 << 64, "int 18446744073709551616 needs more than 64 bits"),
     (-(1 << 63) - 1, "needs more than 64 bits"),
     ([1, 2, 1 << 64], "more than 64 bits"),
     ([1, "a", -(1 << 64)], "more than 64 bits"),
