@@ -68,6 +68,7 @@ class Membership:
         self._servers: dict[int, ServerStatistics] = {}
         self._lost: dict[int, str] = {}
         self._joined: dict[int, WorkerStatus] = {}
+        self._clients: dict[int, bytes] = {}
         self._silence: dict[int, float] = {}
         self._named_busy: dict[int, int] = {}
         self._early: list[bytes] = []
@@ -112,7 +113,7 @@ class Membership:
                 early, self._early = self._early, []
                 yield from ((waiting, self.view()) for waiting in early)
         elif isinstance(message, m.Join | m.GetView):
-            refusal = self._join(message, alive) if isinstance(message, m.Join) else None
+            refusal = self._join(sender, message, alive) if isinstance(message, m.Join) else None
             if refusal:
                 yield sender, refusal
             elif self.ready:
@@ -186,14 +187,16 @@ class Membership:
         self._number += 1
         return self.view()
 
-    def _join(self, message: m.Join, alive: Alive) -> m.Failure | None:
+    def _join(self, sender: bytes, message: m.Join, alive: Alive) -> m.Failure | None:
         if message.worker < 0:
             return None
         if message.worker >= self.workers:
             return m.Failure("ConfigError", f"worker {message.worker} is not one of the job's {self.workers} workers")
         known = self._joined.get(message.worker)
-        if known and not known.left and alive(known.host, known.pid) and known.pid != message.pid:
-            return m.Failure("ConfigError", f"worker {message.worker} is {known.host}, pid {known.pid}, already")
+        same = self._clients.get(message.worker) == sender
+        if known and not known.left and not same and alive(known.host, known.pid):
+            return _taken(known, message)
+        self._clients[message.worker] = sender
         self._joined[message.worker] = WorkerStatus(message.worker, message.host, message.pid)
         self._number += 1
         return None
@@ -212,3 +215,12 @@ class Membership:
             logger.warning("worker %d (%s, pid %d) died; nobody waits for it", status.worker, status.host, status.pid)
             self._part(status.worker, died=True)
         return [m.Leave(status.worker, self._number) for status in self._joined.values() if status.left]
+
+
+def _taken(known: WorkerStatus, message: m.Join) -> m.Failure:
+    who = f"{known.host}, pid {known.pid}"
+    if (known.host, known.pid) == (message.host, message.pid):
+        text = f"worker {known.worker} is another client of this process ({who}); close that one first"
+    else:
+        text = f"worker {known.worker} is {who}, already"
+    return m.Failure("ConfigError", text)

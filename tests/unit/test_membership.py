@@ -117,11 +117,13 @@ def test_a_number_is_taken_again_if_and_only_if_its_worker_is_gone(membership, h
         tell(membership, hosts, m.Goodbye(0))
     if gone == "died":
         hosts.dead.add(("n2", 7))
-    ((_, answer),) = tell(membership, hosts, m.Join(0, "n2", 8))
+    ((_, answer),) = tell(membership, hosts, m.Join(0, "n2", 8), b"another process")
     assert isinstance(answer, m.View) == (gone is not None)
     if gone is None:
         assert answer.text == "worker 0 is n2, pid 7, already"
-        assert isinstance(tell(membership, hosts, m.Join(0, "n2", 7))[0][1], m.View), "the same process may"
+        assert isinstance(tell(membership, hosts, m.Join(0, "n2", 7))[0][1], m.View), "the same client may"
+        ((_, answer),) = tell(membership, hosts, m.Join(0, "n2", 7), b"another client")
+        assert answer.text == "worker 0 is another client of this process (n2, pid 7); close that one first"
 
 
 def test_other_messages_are_refused(membership, hosts):
