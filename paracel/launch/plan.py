@@ -13,8 +13,13 @@ from paracel.launch import mpi, ssh
 from paracel.launch.hostfile import Host, Placement, spread
 
 METHODS = ("local", "mpi")
-# Python with numpy, ZeroMQ and an MPI, before any data
+# Measured, before any data: a worker with numpy, ZeroMQ and an MPI needs 125 MB, and 40 MB more for each further
+# thread of OpenBLAS; a server needs 95 MB.
 LEAST_MEMORY_MB = 192
+LEAST_MEMORY_SERVER_MB = 128
+# so that OpenBLAS, which starts a thread for each core, takes a quarter of the limit at most
+_MEMORY_OF_BLAS_THREAD_MB = 160
+_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 # twice the time between two heartbeats
 LEAST_HEARTBEAT_TIMEOUT = 1
 
@@ -140,7 +145,7 @@ def _check(options: Options) -> None:
         ("--ppn", options.per_host, 1),
         ("--ppn_server", options.per_host_servers, 1),
         ("--mem_limit", options.memory_mb, LEAST_MEMORY_MB),
-        ("--mem_limit_server", options.memory_servers_mb, LEAST_MEMORY_MB),
+        ("--mem_limit_server", options.memory_servers_mb, LEAST_MEMORY_SERVER_MB),
         ("--heartbeat-timeout", options.heartbeat_timeout, LEAST_HEARTBEAT_TIMEOUT),
     ):
         if value is not None and not value >= least:  # nan is not
@@ -187,7 +192,7 @@ def _plan_server(server: int, host: str, site: Site, endpoint: str | None) -> Se
 def _plan_workers(options: Options, site: Site, endpoint: str | None) -> WorkerPlan:
     hosts = (site.hosts or (_LOCALHOST,)) if options.method == "mpi" else (_LOCALHOST,)
     placement = spread(options.workers, hosts, options.per_host, "workers")
-    environment = _python_path(site)
+    environment = _python_path(site) | _blas_threads(options, site)
     if site.config_file is not None:
         environment["PARACEL_CONFIG"] = site.config_file
     program = ["-m", "paracel.launch.worker", *_memory(options), options.script, *options.arguments]
@@ -228,6 +233,13 @@ def _python_path(site: Site) -> dict[str, str]:
 
 def _memory(options: Options) -> tuple[str, ...]:
     return () if options.memory_mb is None else ("--memory-mb", str(options.memory_mb))
+
+
+def _blas_threads(options: Options, site: Site) -> dict[str, str]:
+    """Fewer threads for a worker with little memory, unless the user has said how many."""
+    if options.memory_mb is None or not set(_BLAS_THREADS).isdisjoint(site.variables):
+        return {}
+    return {_BLAS_THREADS[0]: str(max(1, options.memory_mb // _MEMORY_OF_BLAS_THREAD_MB))}
 
 
 def _log(site: Site, name: str) -> str | None:

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
     _close_input()
     # mpich leaves the others waiting for a rank that ended before MPI was initialised, so that comes first
     ranks = comm.world()
-    sys.excepthook = _Excepthook(script, ranks)
+    sys.excepthook = _Excepthook(script, ranks, given.memory_mb)
     sys.argv[:] = [given.script, *given.arguments]
     sys.path[0] = str(Path(script).parent)
     try:
@@ -79,14 +79,22 @@ def limit_memory(megabytes: int) -> None:
 class _Excepthook:
     """Prints a traceback from the script's first frame on, in one write, so that workers' tracebacks stay apart."""
 
-    def __init__(self, script: str, ranks: comm.Comm) -> None:
+    def __init__(self, script: str, ranks: comm.Comm, memory_mb: int | None) -> None:
         self._script = script
+        self._rank = ranks.rank
         self._name = f"worker {ranks.rank} of {ranks.size} raised:\n" if ranks.size > 1 else ""
+        self._memory_mb = memory_mb
 
     def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         sys.stdout.flush()
-        sys.stderr.write(self._name + "".join(traceback.format_exception(kind, error, self._from_script(trace))))
+        text = "".join(traceback.format_exception(kind, error, self._from_script(trace)))
+        sys.stderr.write(self._name + text + self._hint(error))
         sys.stderr.flush()
+
+    def _hint(self, error: BaseException) -> str:
+        if self._memory_mb is None or not isinstance(error, MemoryError):
+            return ""
+        return f"worker {self._rank} may have {self._memory_mb} MB of data memory: --mem_limit {self._memory_mb}\n"
 
     def _from_script(self, trace: TracebackType | None) -> TracebackType | None:
         first = trace

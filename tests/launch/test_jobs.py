@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from paracel.launch.plan import LEAST_MEMORY_MB, LEAST_MEMORY_SERVER_MB
+
 pytestmark = pytest.mark.launch
 
 COUNT = """
@@ -196,6 +198,29 @@ def test_the_memory_of_workers_is_limited(prun):
     job = prun.run("-w", "2", "--mem_limit", "600", prun.script("allocate.py", ALLOCATE))
     assert job.process.returncode == 5, job.stderr
     assert 100 <= int(job.stdout.split()[-1]) < 600
+
+
+SOLVE = """
+import numpy as np
+import paracel
+
+class Solve(paracel.paralg):
+    def solve(self):
+        x = np.ones((1000, 3))
+        self.paracel_sync()
+        self.paracel_bupdate("w", x.T @ (x @ np.ones(3)))
+        self.paracel_sync()
+        print(self.paracel_read("w"))
+
+if __name__ == "__main__":
+    paracel.main(Solve)
+"""
+
+
+def test_the_least_memory_is_enough_to_compute(prun):
+    limits = ("--mem_limit", str(LEAST_MEMORY_MB), "--mem_limit_server", str(LEAST_MEMORY_SERVER_MB))
+    job = prun.run("-w", "2", *limits, prun.script("solve.py", SOLVE))
+    assert (job.process.returncode, job.stdout) == (0, "[6000. 6000. 6000.]\n" * 2), job.stderr
 
 
 FILL = """

@@ -11,7 +11,7 @@ from paracel.errors import ConfigError, LaunchError
 from paracel.launch.describe import describe
 from paracel.launch.hostfile import Host, Placement
 from paracel.launch.mpi import Mpiexec
-from paracel.launch.plan import LEAST_MEMORY_MB, Options, Site, make_plan
+from paracel.launch.plan import LEAST_MEMORY_MB, LEAST_MEMORY_SERVER_MB, Options, Site, make_plan
 
 GOLDEN = Path(__file__).parent / "plans"
 
@@ -79,7 +79,7 @@ def test_every_golden_file_has_its_plan():
         ({"memory_mb": LEAST_MEMORY_MB - 1}, "--mem_limit "),
         ({"heartbeat_timeout": 0.5}, "--heartbeat-timeout 0.5 is too small; it must be at least 1"),
         ({"heartbeat_timeout": float("nan")}, "--heartbeat-timeout nan is too small"),
-        ({"memory_servers_mb": 1}, f"--mem_limit_server 1 is too small; it must be at least {LEAST_MEMORY_MB}"),
+        ({"memory_servers_mb": 1}, f"--mem_limit_server 1 is too small; it must be at least {LEAST_MEMORY_SERVER_MB}"),
         ({"hostfile": "hosts"}, "--hostfile is for --method mpi"),
         ({"hostfile_servers": "hosts"}, "--hostfile_server is for --m_server mpi"),
         ({"method": "mpi", "method_servers": "local", "hostfile_servers": "h"}, "--hostfile_server is for --m_server"),
@@ -93,9 +93,26 @@ def test_what_cannot_be_asked_is_refused(change: dict, said: str):
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("option", ["memory_mb", "memory_servers_mb"])
-def test_the_least_memory_is_allowed(option: str):
-    make_plan(replace(Options("train.py"), **{option: LEAST_MEMORY_MB}), HERE)
+@pytest.mark.parametrize(
+    ("option", "least"), [("memory_mb", LEAST_MEMORY_MB), ("memory_servers_mb", LEAST_MEMORY_SERVER_MB)]
+)
+def test_the_least_memory_is_allowed(option: str, least: int):
+    make_plan(replace(Options("train.py"), **{option: least}), HERE)
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "variables", "threads"),
+    [
+        (None, (), None),
+        (LEAST_MEMORY_MB, (), "1"),
+        (3200, (), "20"),
+        (3200, ("OMP_NUM_THREADS",), None),
+        (3200, ("OPENBLAS_NUM_THREADS",), None),
+    ],
+)
+def test_a_limit_of_memory_limits_the_threads_unless_the_user_did(memory_mb, variables, threads):
+    plan = make_plan(Options("train.py", memory_mb=memory_mb), replace(HERE, variables=variables))
+    assert plan.workers.environment.get("OPENBLAS_NUM_THREADS") == threads
 
 
 def test_several_workers_without_an_mpi_are_refused_and_one_is_not():

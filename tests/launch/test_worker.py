@@ -65,7 +65,12 @@ def test_the_limit_holds_and_an_allocation_beyond_it_raises(run):
     done = run(text, options=("--memory-mb", "500"))
     assert done.stdout == f"{(500 << 20, 500 << 20)}\n"
     assert done.returncode == 1
-    assert done.stderr.rstrip().endswith("MemoryError")
+    assert done.stderr.endswith("MemoryError\nworker 0 may have 500 MB of data memory: --mem_limit 500\n")
+
+
+@pytest.mark.parametrize(("text", "options"), [("raise MemoryError", ()), ("1 / 0", ("--memory-mb", "500"))])
+def test_the_limit_is_named_only_where_it_was_the_reason(run, text, options):
+    assert "--mem_limit" not in run(text, options=options).stderr
 
 
 def test_without_a_limit_there_is_the_users(run):
