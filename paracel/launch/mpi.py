@@ -48,14 +48,16 @@ class Ranks:
         return sum(placement.count for placement in self.placement)
 
 
-def find_mpiexec(python: str = sys.executable) -> Mpiexec | None:
-    """The mpiexec beside `python`, else the first on PATH; None if there is none, or mpi4py is not installed.
+def find_mpiexec(python: str = sys.executable, *, on_path: bool = True) -> Mpiexec | None:
+    """The mpiexec beside `python`, else, with `on_path`, the first there; None if there is none, or no mpi4py.
 
-    The one beside the running Python goes first: it came with the MPI library that this Python's mpi4py loads.
+    The one beside the running Python goes first: it came with the MPI library that this Python's mpi4py loads. One
+    on PATH may be of an MPI that it cannot load, which only more than one worker is worth.
     LaunchError if it does not answer, or speaks neither dialect.
     """
     beside = Path(python).parent / "mpiexec"
-    path = str(beside) if os.access(beside, os.X_OK) else shutil.which("mpiexec")
+    path = shutil.which("mpiexec") if on_path else None
+    path = str(beside) if os.access(beside, os.X_OK) else path
     if path is None or find_spec("mpi4py") is None:
         return None
     return Mpiexec(path, _dialect(path))

@@ -36,7 +36,7 @@ def survey(options: Options) -> Site:
         config_file=_check_config(options.config_file),
         log_dir=None if options.log_dir is None else str(Path(options.log_dir).absolute()),
         python_path=python_path(),
-        mpiexec=mpi.find_mpiexec(),
+        mpiexec=mpi.find_mpiexec(on_path=options.workers != 1 or options.method != "local"),
         root=os.geteuid() == 0,
         hosts=hosts,
         hosts_servers=hosts_servers,

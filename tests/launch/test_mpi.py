@@ -32,6 +32,8 @@ def test_the_mpiexec_beside_the_python_goes_before_the_one_on_path(make_mpiexec,
     monkeypatch.setenv("PATH", f"{on_path.parent}:/usr/bin:/bin")
     assert mpi.find_mpiexec(str(beside.parent / "python")) == Mpiexec(str(beside), "mpich")
     assert mpi.find_mpiexec("/nowhere/python") == Mpiexec(str(on_path), "openmpi")
+    assert mpi.find_mpiexec(str(beside.parent / "python"), on_path=False) == Mpiexec(str(beside), "mpich")
+    assert mpi.find_mpiexec("/nowhere/python", on_path=False) is None
 
 
 def test_none_is_found_where_none_is(monkeypatch, tmp_path):

@@ -31,6 +31,14 @@ def test_the_facts_of_a_local_job(script, tmp_path):
     assert site.hosts == site.hosts_servers == ()
 
 
+@pytest.mark.parametrize(("workers", "method", "taken"), [(1, "local", False), (2, "local", True), (1, "mpi", True)])
+def test_an_mpiexec_on_path_is_not_taken_for_one_local_worker(script, monkeypatch, workers, method, taken):
+    asked = []
+    monkeypatch.setattr(module.mpi, "find_mpiexec", lambda *, on_path: asked.append(on_path))
+    survey(Options(script, workers=workers, method=method))
+    assert asked == [taken]
+
+
 @pytest.mark.parametrize("missing", ["no.py", "."])
 def test_a_script_that_is_no_file_is_refused(script, missing):
     with pytest.raises(ConfigError, match=r"is not a file \(in "):
