@@ -14,7 +14,7 @@ from paracel.client import Client
 from paracel.comm import Comm, install_abort_hook, world
 from paracel.errors import LaunchError, ParacelError, UpdateError
 from paracel.launch.embedded import Cluster, check_not_on_server
-from paracel.launch.network import address_towards
+from paracel.launch.network import address_towards, in_url
 
 logger = logging.getLogger(__name__)
 
@@ -100,4 +100,4 @@ def _cluster(servers: int, workers: int, other_hosts: list[str]) -> Cluster:
     if not other_hosts:
         return Cluster(servers, workers)
     mine = address_towards(other_hosts[0])
-    return Cluster(servers, workers, endpoint=f"tcp://{mine}:*")
+    return Cluster(servers, workers, endpoint=f"tcp://{in_url(mine)}:*")

@@ -1,4 +1,4 @@
-"""Which of this host's addresses another host can reach. Sends nothing."""
+"""Which of this host's addresses another host can reach, and how one stands in an endpoint. Sends nothing."""
 
 import socket
 from contextlib import closing
@@ -17,3 +17,8 @@ def address_towards(host: str) -> str:
             return str(probe.getsockname()[0])
     except OSError as error:
         raise LaunchError(f"this host ({socket.gethostname()}) has no route to {host}: {error}") from error
+
+
+def in_url(address: str) -> str:
+    """An IP address as it stands before a port."""
+    return f"[{address}]" if ":" in address else address

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from paracel.errors import ConfigError, LaunchError
 from paracel.launch import mpi, ssh
 from paracel.launch.hostfile import Host, Placement, spread
+from paracel.launch.network import in_url
 
 METHODS = ("local", "mpi")
 # Measured, before any data: a worker with numpy, ZeroMQ and an MPI needs 125 MB, and 40 MB more for each further
@@ -119,7 +120,7 @@ def make_plan(options: Options, site: Site) -> Plan:
     """The plan for `options` on `site`. ConfigError for what cannot be asked, LaunchError for what is missing here."""
     _check(options)
     local = options.method == _method_servers(options) == "local"
-    endpoint = None if local else f"tcp://{_in_url(site.address)}:*"
+    endpoint = None if local else f"tcp://{in_url(site.address)}:*"
     return Plan(
         endpoint=endpoint,
         servers=_plan_servers(options, site, endpoint),
@@ -183,7 +184,7 @@ def _plan_server(server: int, host: str, site: Site, endpoint: str | None) -> Se
     if host in site.here:
         bind = endpoint
     else:
-        bind = f"tcp://{_in_url(site.addresses[host])}:*"
+        bind = f"tcp://{in_url(site.addresses[host])}:*"
         command = ssh.command(host, site.directory, command, environment)
         environment = {}
     return ServerPlan(server, host, bind, command, environment, _log(site, f"server-{server}.log"))
@@ -244,7 +245,3 @@ def _blas_threads(options: Options, site: Site) -> dict[str, str]:
 
 def _log(site: Site, name: str) -> str | None:
     return None if site.log_dir is None else str(PurePath(site.log_dir, name))
-
-
-def _in_url(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
