@@ -43,7 +43,7 @@ class Connection:
         self._timeout = timeout
         self._pid = os.getpid()
         self._ticked = time.monotonic()
-        self._coordinator = Link(address, key, new_identity())
+        self._coordinator = Link(address, key, new_identity(), watched=True)
         self._links: dict[int, Link] = {}
         try:
             view = self._join(-1 if worker is None else worker)
@@ -170,7 +170,7 @@ class Connection:
         if now - self._ticked >= TICK_SECONDS:
             self._ticked = now
             self._drain(COORDINATOR, self._coordinator)
-            self.session.tick(now)
+            self.session.tick(now, connected=self._coordinator.connected)
         self._send_outbox()
 
     def _drain(self, server: int, link: Link) -> None:

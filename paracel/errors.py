@@ -13,7 +13,7 @@ ParacelError
 ├── WaitTimeout (TimeoutError)        a wait with a deadline that passed
 ├── ConnectionLost (ConnectionError)
 │   ├── ServerLost                    a server of the job ended or went silent
-│   └── CoordinatorLost               the launcher of the job ended or went silent
+│   └── CoordinatorLost               the launcher of the job ended, or cannot be reached
 ├── ClientClosed                      an operation on a closed client
 └── LaunchError                       servers or workers that could not be started
 """
@@ -92,7 +92,7 @@ class ServerLost(ConnectionLost):
 
 
 class CoordinatorLost(ConnectionLost):
-    """The launcher of the job ended or went silent."""
+    """The launcher of the job ended, or cannot be reached."""
 
 
 class ClientClosed(ParacelError):

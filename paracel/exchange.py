@@ -19,7 +19,7 @@ from paracel.ring import Ring
 logger = logging.getLogger(__name__)
 
 COORDINATOR = -1
-#: How many requests for the view the coordinator may leave unanswered, one a second.
+#: For how many seconds there may be no connection to the coordinator.
 COORDINATOR_PATIENCE = 15
 STRAGGLER_SECONDS = 30.0
 
@@ -33,7 +33,7 @@ class Exchange:
         self.outbox: deque[tuple[int, Envelope]] = deque()
         self.ring = Ring([*view.servers, *view.lost])
         self.channels = {server: Channel(server, view.servers.get(server, "")) for server in self.ring.servers}
-        self._unanswered = 0
+        self._unanswered = self._apart = 0
         self._waits: dict[int, float] = {}
 
     def ask(self, server: int, message: Message) -> Pending:
@@ -84,16 +84,25 @@ class Exchange:
     def _replied(self, server: int) -> None:
         """Called after each message of a server."""
 
-    def tick(self, now: float) -> None:
-        """To be called about once a second while something is awaited: asks after what stays without an answer."""
+    def tick(self, now: float, *, connected: bool = True) -> None:
+        """To be called about once a second while something is awaited: asks after what stays without an answer.
+
+        Without an answer, a coordinator to which there is a connection is only busy: it may share its process with
+        rank 0, and Python's lock. Without a connection it is soon lost.
+        """
         for server, channel in self.channels.items():
             probe = channel.tick(now, self.view.number)
             if probe is not None:
                 self.outbox.append((server, probe))
-        if self._unanswered >= COORDINATOR_PATIENCE:
-            self.fail(CoordinatorLost(f"the coordinator has not answered for {self._unanswered} s; the job is over"))
+        self._apart = 0 if connected else self._apart + 1
+        if self._apart > COORDINATOR_PATIENCE:
+            self.fail(
+                CoordinatorLost(f"no connection to the coordinator for {COORDINATOR_PATIENCE} s; the job is over")
+            )
             return
         self._unanswered += 1
+        if self._unanswered % STRAGGLER_SECONDS == 0:
+            logger.warning("the coordinator has not answered for %d s; its process is busy", self._unanswered)
         self.outbox.append((COORDINATOR, Envelope(0, 0, self.view.number, m.GetView())))
 
     def fail(self, error: Exception) -> None:

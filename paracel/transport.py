@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from paracel.errors import LaunchError
 from paracel.values import MESSAGE_BYTES
@@ -30,6 +31,7 @@ SPIN_SECONDS = 0.0003
 _SKIP_MOST = 64
 _PIECE = struct.Struct("<BIQQ")  # marker, number of the frame, its size, offset of this piece
 _MARKER = 0xC1  # the one byte that no msgpack message begins with
+_CONNECTED, _DISCONNECTED = zmq.Event.HANDSHAKE_SUCCEEDED, zmq.Event.DISCONNECTED
 
 Frames = list[Any]
 Received = tuple[bytes, Frames]
@@ -240,10 +242,12 @@ class Listener(_Socket):
 
 
 class Link(_Socket):
-    """A client's socket to one server."""
+    """A client's socket to one server. One that is `watched` knows whether it is connected."""
 
-    def __init__(self, address: str, key: str = "", identity: bytes = b"") -> None:
+    def __init__(self, address: str, key: str = "", identity: bytes = b"", *, watched: bool = False) -> None:
         super().__init__(zmq.DEALER, key)
+        self._connected = False
+        self._events: Any = self._socket.get_monitor_socket(_CONNECTED | _DISCONNECTED) if watched else None
         if identity:
             self._socket.setsockopt(zmq.ROUTING_ID, identity)
         if key:
@@ -254,6 +258,24 @@ class Link(_Socket):
         except zmq.ZMQError as error:
             self.close()
             raise LaunchError(f"{address!r} is not an address to connect to: {error}") from error
+
+    @property
+    def connected(self) -> bool:
+        """Whether the other process can be reached, though its Python may be busy. Only of a watched link.
+
+        ZeroMQ's own threads find out: at once when the process ends, and after HEARTBEAT_TIMEOUT when it is stopped
+        or its host is gone.
+        """
+        while self._events.poll(0):
+            self._connected = recv_monitor_message(self._events)["event"] == _CONNECTED
+        return self._connected
+
+    def close(self, linger: float = 0.0) -> None:
+        """Close; what is still being sent gets `linger` seconds in the background."""
+        if self._events is not None and not self._events.closed:
+            self._socket.disable_monitor()
+            self._events.close(linger=0)
+        super().close(linger)
 
     def receive(self) -> Frames | None:
         """The next whole message that is here; None if there is none."""

@@ -95,8 +95,8 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Job, Proxy]]:
         stack.callback(proxy.close)
         link = connection.Link
 
-        def through_the_proxy(address: str, *rest: object) -> connection.Link:
-            return link(proxy.address if address == job.addresses[0] else address, *rest)
+        def through_the_proxy(address: str, *rest: object, **options: object) -> connection.Link:
+            return link(proxy.address if address == job.addresses[0] else address, *rest, **options)
 
         monkeypatch.setattr(connection, "Link", through_the_proxy)
         yield job, proxy

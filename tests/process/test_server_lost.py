@@ -154,3 +154,29 @@ def test_when_the_owner_is_killed_its_clients_are_told(programs: Programs, monke
     with pytest.raises(paracel.ConnectionLost):
         client.write("k", 2)
     client.close()
+
+
+BUSY_OWNER = """
+import ctypes, time
+import paracel
+from paracel.launch.embedded import Cluster
+if __name__ == "__main__":
+    with Cluster(1, workers=2) as cluster:
+        with paracel.connect(cluster.address, worker=1) as me:
+            print("address", cluster.address)
+            while len(cluster.statistics().workers) < 2:
+                time.sleep(0.01)
+            ctypes.PyDLL(None).sleep(5)  # and no other thread runs meanwhile
+            me.commit()
+        cluster.wait_departed()
+"""
+
+
+def test_an_owner_that_is_busy_is_only_a_straggler(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "COORDINATOR_PATIENCE", 2)
+    owner = programs.start(BUSY_OWNER)
+    with paracel.connect(owner.wait_said("address"), worker=0, staleness=0) as client:
+        client.write("k", 1)
+        client.commit()
+        assert client.read("k") == 1
+    owner.check_ended_well()

@@ -130,7 +130,7 @@ class FakeNetwork:
         with self.clients():
             return Client("ipc://coordinator", worker=worker, staleness=staleness)
 
-    def link(self, address: str, key: str = "", identity: bytes = b"") -> "FakeLink":
+    def link(self, address: str, key: str = "", identity: bytes = b"", *, watched: bool = False) -> "FakeLink":
         return FakeLink(self, address, identity)
 
     def queue(self, address: str, identity: bytes) -> deque[Any]:
@@ -158,6 +158,8 @@ class FakeNetwork:
 
 class FakeLink:
     """One end of it."""
+
+    connected = True
 
     def __init__(self, network: FakeNetwork, address: str, identity: bytes) -> None:
         self._network, self._address, self._identity = network, address, identity

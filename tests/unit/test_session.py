@@ -363,16 +363,27 @@ def test_an_older_view_changes_nothing(session):
     assert not session.view.lost
 
 
-def test_a_coordinator_that_is_silent_for_long_ends_the_waits(session):
+def test_a_coordinator_that_cannot_be_reached_for_long_ends_the_waits(session):
     waits = session.read(["w"])
     for second in range(COORDINATOR_PATIENCE):
-        session.tick(float(second))
+        session.tick(float(second), connected=False)
         assert not waits.done
-    session.receive(COORDINATOR, Envelope(0, 0, 0, session.view), 0.0)
-    for second in range(COORDINATOR_PATIENCE + 1):
-        session.tick(float(second))
-    with pytest.raises(CoordinatorLost, match="has not answered for 15 s"):
+    session.tick(99.0, connected=True)
+    for second in range(COORDINATOR_PATIENCE):
+        session.tick(100.0 + second, connected=False)
+        assert not waits.done
+    session.tick(200.0, connected=False)
+    with pytest.raises(CoordinatorLost, match="no connection to the coordinator for 15 s"):
         waits.result()
+
+
+def test_a_coordinator_that_is_only_busy_is_waited_for_and_named(session, caplog):
+    waits = session.read(["w"])
+    for second in range(70):
+        session.tick(float(second), connected=True)
+    assert not waits.done
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"the coordinator has not answered for {s} s; its process is busy" for s in (30, 60)]
 
 
 def test_a_view_says_where_stragglers_are(cluster, caplog):
