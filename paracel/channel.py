@@ -52,7 +52,7 @@ class Channel:
         """Number a request."""
         number = self._next
         self._next += 1
-        pending = Pending((self.server, message))
+        pending = Pending()
         size = request_size(message)
         self.bytes += size
         self.outstanding[number] = Outstanding(message, pending, size)

@@ -130,13 +130,6 @@ class Comm:
         ends = [sum(sizes[: rank + 1]) for rank in range(self.size)]
         return [json.loads(buffer[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
 
-    def gather_bytes(self, data: bytes, root: int = 0) -> list[bytes] | None:
-        """Every rank's `data`, by rank, in rank `root`; None in the others. Any size."""
-        gathered: list[list[bytes | bytearray]] = [[] for _ in range(self.size)]
-        for rank, piece in self.gather_pieces(data, root):
-            gathered[rank].append(piece)
-        return [b"".join(pieces) for pieces in gathered] if self.rank == root else None
-
     def gather_pieces(self, data: bytes, root: int = 0) -> Iterator[tuple[int, bytes | bytearray]]:
         """In rank `root`, every rank's `data` as (rank, piece), ordered by rank; nothing in the others.
 

@@ -39,7 +39,7 @@ class Exchange:
     def ask(self, server: int, message: Message) -> Pending:
         """Send one request to one server."""
         if server in self.view.lost:
-            lost = Pending((server, message))
+            lost = Pending()
             lost.fail(self._lost(server))
             return lost
         pending, envelope = self.channels[server].ask(message, self.view.number)

@@ -7,12 +7,11 @@ from typing import Any
 class Pending:
     """Filled exactly once, by `resolve` or `fail`; what is registered with `then` runs at that moment."""
 
-    __slots__ = ("_callbacks", "_error", "_value", "done", "observed", "what")
+    __slots__ = ("_callbacks", "_error", "_value", "done", "observed")
 
-    def __init__(self, what: Any = None) -> None:
+    def __init__(self) -> None:
         self.done = False
         self.observed = False
-        self.what = what
         self._value: Any = None
         self._error: BaseException | None = None
         self._callbacks: list[Callable[[Pending], None]] | None = None
@@ -60,7 +59,7 @@ class Pending:
 
 def gather(parts: Sequence[Pending], combine: Callable[[list[Any]], Any]) -> Pending:
     """Done when all parts are: with `combine` of their values in order, or with the first error among them."""
-    whole = Pending(parts)
+    whole = Pending()
 
     def finish(_all: Pending) -> None:
         error = next((part.error for part in parts if part.error is not None), None)
@@ -79,7 +78,7 @@ def gather(parts: Sequence[Pending], combine: Callable[[list[Any]], Any]) -> Pen
 
 def all_done(parts: Sequence[Pending]) -> Pending:
     """Done, with None, when all parts are, well or not."""
-    whole = Pending(parts)
+    whole = Pending()
     left = len(parts)
 
     def count(_part: Pending) -> None:

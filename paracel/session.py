@@ -185,7 +185,7 @@ class Session(Exchange):
             batch = None
         if batch is None:
             batch = self._batches[server] = Batch(updater)
-        pending = Pending((server, batch))
+        pending = Pending()
         batch.keys.append(key)
         batch.deltas.append(delta)
         batch.pendings.append(pending)

@@ -4,8 +4,8 @@ from paracel.pending import Pending, all_done, gather
 
 
 def test_filled_once():
-    pending = Pending("what")
-    assert (pending.done, pending.error, pending.what) == (False, None, "what")
+    pending = Pending()
+    assert (pending.done, pending.error) == (False, None)
     pending.resolve(1)
     pending.resolve(2)
     pending.fail(KeyError("late"))

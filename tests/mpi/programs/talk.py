@@ -23,8 +23,10 @@ seen = {
     "again": comm.world() is ranks,
 }
 data = bytes(range(rank * 10))
-gathered = ranks.gather_bytes(data, root=root)
-seen["bytes"] = gathered if gathered is None else [list(part) for part in gathered]
+gathered = [[] for _ in range(size)]
+for sender, piece in ranks.gather_pieces(data, root):
+    gathered[sender] += piece
+seen["bytes"] = gathered if rank == root else None
 pieces = list(ranks.gather_pieces(data))
 seen["pieces"] = [[sender, len(piece)] for sender, piece in pieces]
 seen["joined"] = list(b"".join(piece for _, piece in pieces))
