@@ -1,8 +1,11 @@
 """Servers that a script or a notebook starts for itself, and the public `connect`."""
 
+import atexit
+import logging
 import os
 import sys
 import threading
+import time
 from typing import Any, Self
 
 from paracel.checks import check_count
@@ -13,8 +16,11 @@ from paracel.functions import Process
 from paracel.launch.process import ServerProcess, server_command, stop_all
 from paracel.membership import JobStatistics
 
+logger = logging.getLogger(__name__)
+
 START_SECONDS = 60.0
 _POLL_SECONDS = 0.2
+_REPORT_SECONDS = 30.0
 
 
 class Cluster:
@@ -39,6 +45,7 @@ class Cluster:
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="paracel-servers", daemon=True)
         bind = None if endpoint is None else endpoint.rpartition(":")[0] + ":*"
+        atexit.register(self.close)
         try:
             self._coordinator.start()
             for server in range(servers):
@@ -70,14 +77,20 @@ class Cluster:
         return self._coordinator.statistics()
 
     def wait_departed(self) -> None:
-        """Wait until every worker that joined has left, or died."""
-        while not all(worker.left for worker in self.statistics().workers):
+        """Wait until every worker that joined has left, or died; now and then, log for whom."""
+        reported = time.monotonic()
+        while here := [worker for worker in self.statistics().workers if not worker.left]:
+            if time.monotonic() - reported > _REPORT_SECONDS:
+                reported = time.monotonic()
+                names = ", ".join(f"worker {known.worker} ({known.host}, pid {known.pid})" for known in here)
+                logger.warning("the servers stay until these have left: %s", names)
             self._closing.wait(_POLL_SECONDS / 10)
 
     def close(self) -> None:
         """End the servers. May be called twice. A forked child cannot: they are its parent's."""
         if os.getpid() != self._pid:
             return
+        atexit.unregister(self.close)
         self._closing.set()
         stop_all(self._processes)
         if self._watcher.is_alive():

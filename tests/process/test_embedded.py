@@ -2,10 +2,11 @@
 
 import os
 import signal
+import socket
 import tempfile
 
 import pytest
-from real import Programs, Surroundings, ended, eventually
+from real import Background, Programs, Surroundings, ended, eventually
 
 import paracel
 from paracel.launch.embedded import Cluster
@@ -25,6 +26,7 @@ ENDINGS = {
     "an error in with": ("with client: raise ValueError('mine')", 1),
     "an error": ("raise ValueError('mine')", 1),
     "nothing": ("", 0),
+    "nothing, without servers": ("for pid in client._on_close.__self__.pids: os.kill(pid, signal.SIGKILL)", 0),
     "exit": ("sys.exit(3)", 3),
     "Ctrl-C": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(60)", -2),
     "Ctrl-C in a wait": ("os.kill(os.getpid(), signal.SIGINT); client.read('k')", -2),
@@ -81,6 +83,18 @@ os.waitpid(child, 0)
 """
     programs.start(HEAD + code).check_ended_well()
     assert not surroundings.sockets()
+
+
+def test_who_waits_for_workers_says_for_whom(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paracel.launch.embedded._REPORT_SECONDS", 0.0)
+    with Cluster(1, workers=2) as cluster:
+        client = paracel.connect(cluster.address, worker=1)
+        waiting = Background(cluster.wait_departed)
+        said = f"the servers stay until these have left: worker 1 ({socket.gethostname()}, pid {os.getpid()})"
+        eventually(lambda: said in caplog.messages)
+        assert waiting.running
+        client.close()
+        waiting.result()
 
 
 def test_two_clusters_at_once_know_nothing_of_each_other() -> None:
