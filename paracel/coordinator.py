@@ -14,8 +14,9 @@ from typing import Self
 from paracel import wire
 from paracel.errors import LaunchError, WireError
 from paracel.membership import JobStatistics, Membership
-from paracel.messages import Envelope, Failure, Statistics
+from paracel.messages import Envelope, Statistics
 from paracel.settings import ServerConfig
+from paracel.strangers import Strangers
 from paracel.transport import Frames, Link, Listener, Signal, new_identity, new_key, wait_any
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Coordinator:
         self._listener = Listener(endpoint or f"ipc://{self._folder}/coordinator", self.key)
         self.address = self._listener.address
         self._links: dict[int, Link] = {}
-        self._strangers: set[bytes] = set()
+        self._strangers = Strangers("the coordinator")
         self._signal = Signal()
         self._closing = False
         self._pid = os.getpid()
@@ -148,20 +149,13 @@ class Coordinator:
         try:
             message = wire.decode(frames).message
         except WireError as error:
-            self._answer_garbage(sender, str(error))
+            self._listener.send(sender, self._strangers.refuse(sender, str(error)))
             return
         with self._changed:
             answers = list(self._membership.handle(sender, message, _alive))
             self._changed.notify_all()
         for receiver, answer in answers:
             self._listener.send(receiver, wire.encode(Envelope(0, 0, 0, answer)))
-
-    def _answer_garbage(self, sender: bytes, text: str) -> None:
-        if sender not in self._strangers:
-            logger.warning("the coordinator: %s sent what is %s", sender.hex(), text)
-        if len(self._strangers) < 1000:
-            self._strangers.add(sender)
-        self._listener.send(sender, wire.encode(Envelope(0, 0, 0, Failure("WireError", text))))
 
     def _hear(self, server: int, link: Link) -> None:
         while (frames := link.receive()) is not None:

@@ -20,6 +20,7 @@ from paracel.functions import Functions, Process
 from paracel.messages import Envelope, Failure, Heartbeat, Register, View
 from paracel.settings import ServerConfig
 from paracel.shard import Shard
+from paracel.strangers import Strangers
 from paracel.transport import Frames, Link, Listener
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Server:
         self._config = config
         self._listener = Listener(config.bind, config.key)
         self.shard = Shard(config.server, config.workers, Functions())
-        self._strangers: set[bytes] = set()
+        self._strangers = Strangers(f"server {config.server}")
         self._turn_began: float | None = None
         self._closing = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -102,7 +103,7 @@ class Server:
                 envelope = wire.refused(frames, self._no_room("request"))
         except WireError as error:
             self.shard.malformed += 1
-            self._answer_garbage(sender, str(error))
+            self._listener.send(sender, self._strangers.refuse(sender, str(error)))
         else:
             self.shard.handle(sender, envelope)
 
@@ -110,13 +111,6 @@ class Server:
         limit = self._config.memory_limit_mb
         limited = f", which is limited to {limit} MB" if limit else ""
         return f"there is no room for this {what} in the memory of server {self._config.server}{limited}"
-
-    def _answer_garbage(self, sender: bytes, text: str) -> None:
-        if sender not in self._strangers:
-            logger.warning("server %d: %s sent what is %s", self._config.server, sender.hex(), text)
-        if len(self._strangers) < 1000:
-            self._strangers.add(sender)
-        self._listener.send(sender, wire.encode(Envelope(0, 0, 0, Failure("WireError", text))))
 
     def _encode(self, reply: Envelope) -> Frames:
         try:
