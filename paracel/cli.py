@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 from paracel.errors import ConfigError, LaunchError
 from paracel.launch.describe import describe
@@ -66,10 +67,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--log-dir", metavar="DIR", help="write server-N.log and workers.log there")
     help_text = "a server that gives no sign of life for so long is lost (default: 30)"
     add("--heartbeat-timeout", type=float, default=30.0, metavar="SECONDS", help=help_text)
-    add("-v", "--verbose", action="store_true", help="say what is started, where, and how it ended")
+    add("-v", "--verbose", action="store_true", help="say what is started, where, and how and when it ended")
+    add("--version", action="version", version=f"paracel {_version()}", help="print the version and stop")
     add("script", help="the Python script that each worker runs")
-    add("arguments", nargs=argparse.REMAINDER, help="its arguments")
+    # argparse takes it for required, and would say so where the script is missing
+    add("arguments", nargs=argparse.REMAINDER, help="its arguments").required = False
     return parser
+
+
+def _version() -> str:
+    try:
+        return metadata.version("paracel")
+    except metadata.PackageNotFoundError:
+        return "of a source directory, not installed"
 
 
 def main(arguments: Sequence[str]) -> int:

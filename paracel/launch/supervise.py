@@ -5,11 +5,13 @@ whatever brings it about: the workers' end, a signal, or a server that died.
 """
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from io import FileIO, TextIOWrapper
 from pathlib import Path
 from typing import IO, TextIO
@@ -34,6 +36,7 @@ _LOOK_SECONDS = 0.5
 _SHORT_LOOK_SECONDS = 0.05
 _GOODBYE_SECONDS = 1.0
 _SSH_FAILED = 255
+_FAILED = 1
 _OTHER_JOBS = ("PARACEL_", "PMI_", "PMIX_", "OMPI_COMM_WORLD_", "PRTE_", "HYDI_", "MPI_LOCAL")
 
 
@@ -42,19 +45,35 @@ def run(plan: Plan) -> int:
 
     LaunchError if it could not be started, or a server of it died. Only for the main thread.
     """
+    started = time.monotonic()
     with guard.Signals() as signals:
         job = _Job(plan, signals)
+        status = _FAILED
         try:
-            return job.run()
+            status = job.run()
         except _Interrupted as interrupted:
             job.say(f"the job is ended, as {interrupted.name} asked")
-            return 128 + interrupted.signum
+            status = 128 + interrupted.signum
+        finally:
+            job.note(f"the job ended with status {_status(status)} after {time.monotonic() - started:.1f} s")
+        return status
 
 
 class _Interrupted(Exception):
     def __init__(self, signum: int) -> None:
         self.signum = signum
         self.name = signal.Signals(signum).name
+
+
+class _Log(logging.Handler):
+    """What the coordinator logs, said by prun: its thread does not wait for a stream that nobody reads."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say(record.getMessage())
 
 
 class _Job:
@@ -75,12 +94,15 @@ class _Job:
 
     def run(self) -> int:
         with contextlib.ExitStack() as ends:  # the last goes first, and all are tried
+            log = _Log(self.say)
+            logging.getLogger("paracel").addHandler(log)
+            ends.callback(logging.getLogger("paracel").removeHandler, log)
             ends.callback(self._progress.erase)
             ends.callback(self._end_servers)
             ends.callback(self._coordinator.close)
             ends.callback(self._end_workers)
             self._coordinator.start()
-            self._note(f"coordinator at {self._coordinator.address}")
+            self.note(f"coordinator at {self._coordinator.address}")
             for server in self._plan.servers:
                 self._start_server(server)
             self._wait_ready()
@@ -90,7 +112,8 @@ class _Job:
     def say(self, text: str) -> None:
         self._progress.say(f"prun: {text}")
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Say what only those want to know who asked for it."""
         if self._plan.verbose:
             self.say(text)
 
@@ -111,7 +134,7 @@ class _Job:
             except OSError as error:
                 raise LaunchError(f"server {server.server} cannot be started: {error}") from error
         self._servers[server.server] = process
-        self._note(f"server {server.server} on {server.host} started, process {process.pid}")
+        self.note(f"server {server.server} on {server.host} started, process {process.pid}")
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -123,7 +146,7 @@ class _Job:
                 if time.monotonic() > deadline:
                     raise
             else:
-                self._note(f"{len(self._servers)} servers ready")
+                self.note(f"{_count(len(self._servers), 'server')} ready")
                 return
 
     def _start_workers(self) -> None:
@@ -148,7 +171,7 @@ class _Job:
             if self._log is not None:
                 targets.append(self._log)
             self._relays.append(Relay(source, targets, self._progress))
-        self._note(f"{self._plan.worker_count} workers started on {_where(workers.placement)}")
+        self.note(f"{_count(self._plan.worker_count, 'worker')} started on {_where(workers.placement)}")
 
     # ---- running
 
@@ -193,7 +216,7 @@ class _Job:
 
     def _check(self) -> None:
         if self._signals.received is not None:
-            self._note("ending the job")
+            self.note("ending the job")
             raise _Interrupted(self._signals.received)
         for server in self._plan.servers:
             process = self._servers.get(server.server)
@@ -246,6 +269,10 @@ def _open_log(path: str) -> IO[bytes]:
 
 def _private_directory(address: str) -> str:
     return os.path.dirname(address.removeprefix("ipc://")) if address.startswith("ipc://") else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _where(placement: tuple[Placement, ...]) -> str:

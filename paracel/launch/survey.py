@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from paracel import errors
-from paracel.errors import ConfigError, LaunchError
+from paracel.errors import ConfigError
 from paracel.launch import mpi
 from paracel.launch.hostfile import Host, read_hostfile
 from paracel.launch.network import address_towards
@@ -23,7 +23,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 def survey(options: Options) -> Site:
-    """The facts for `options`. ConfigError for a file that is missing or wrong, LaunchError for an unknown host."""
+    """The facts for `options`. ConfigError for a file that is missing or wrong, or an unknown host."""
     _check_script(options.script)
     hosts = read_hostfile(options.hostfile) if options.hostfile else ()
     hosts_servers = read_hostfile(options.hostfile_servers) if options.hostfile_servers else hosts
@@ -34,7 +34,7 @@ def survey(options: Options) -> Site:
         python=sys.executable,
         directory=str(Path.cwd()),
         config_file=_check_config(options.config_file),
-        log_dir=None if options.log_dir is None else str(Path(options.log_dir).absolute()),
+        log_dir=_check_log_dir(options.log_dir),
         python_path=python_path(),
         mpiexec=mpi.find_mpiexec(on_path=options.workers != 1 or options.method != "local"),
         root=os.geteuid() == 0,
@@ -67,18 +67,33 @@ def _check_config(path: str | None) -> str | None:
         return None
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"--cfg_file {path!r} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise ConfigError(f"--cfg_file {path!r} cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):
         raise ConfigError(f"--cfg_file {path!r} holds {type(found).__name__}; it must hold one JSON object")
     return str(Path(path).absolute())
 
 
+def _check_log_dir(path: str | None) -> str | None:
+    """It is made when it is needed, so that one that cannot be is refused here and nothing has started yet."""
+    if path is None:
+        return None
+    log_dir = Path(path).absolute()
+    there = next(folder for folder in (log_dir, *log_dir.parents) if os.path.lexists(folder))
+    if not there.is_dir():
+        raise ConfigError(f"--log-dir {path!r}: {str(there)!r} is not a directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"--log-dir {path!r}: nothing can be written in {str(there)!r}")
+    return str(log_dir)
+
+
 def _resolve(name: str) -> str:
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise LaunchError(
+        raise ConfigError(
             f"host {name!r} of the hostfile is not known here: {error}; use a name that this host can "
             "resolve, or an address (an alias of ssh's own configuration is not enough)"
         ) from error

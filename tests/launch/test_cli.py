@@ -43,6 +43,30 @@ def test_misuse_exits_with_2(words, capsys):
     assert "usage: prun" in capsys.readouterr().err
 
 
+def test_only_the_script_is_missing_where_it_is(capsys):
+    with pytest.raises(SystemExit):
+        cli.parse(["-w", "2"])
+    assert capsys.readouterr().err.endswith("the following arguments are required: script\n")
+
+
+def test_the_version_is_printed(capsys, monkeypatch):
+    monkeypatch.setattr(cli.metadata, "version", lambda name: f"1.2 of {name}")
+    with pytest.raises(SystemExit) as caught:
+        cli.parse(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == "paracel 1.2 of paracel\n"
+
+
+def test_what_is_not_installed_has_no_version(capsys, monkeypatch):
+    def refuse(name):
+        raise cli.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(cli.metadata, "version", refuse)
+    with pytest.raises(SystemExit):
+        cli.parse(["--version"])
+    assert capsys.readouterr().out == "paracel of a source directory, not installed\n"
+
+
 @pytest.mark.parametrize(("error", "status"), [(ConfigError("no"), 2), (LaunchError("no"), 1)])
 def test_errors_become_a_line_and_a_status(monkeypatch, capsys, error, status):
     def refuse(options):

@@ -65,7 +65,7 @@ def test_the_console_script_does_the_same(prun):
 
 
 def test_without_an_mpi_one_worker_runs_and_two_are_refused(prun):
-    code = "from paracel.launch import mpi; mpi.find_mpiexec = lambda: None; from paracel.cli import prun; prun()"
+    code = "from paracel.launch import mpi; mpi.find_mpiexec = lambda **_: None; from paracel.cli import prun; prun()"
     prun.command = [sys.executable, "-c", code]
     script = prun.script("count.py", COUNT)
     prun.environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -308,7 +308,13 @@ def test_a_reader_that_goes_away_does_not_fail_the_job(prun):
 
 def test_verbose_tells_the_steps(prun):
     job = prun.run("-v", "-p", "2", prun.script("count.py", COUNT))
-    steps = ["coordinator at", "server 0 on localhost started", "2 servers ready", "1 workers started on localhost (1)"]
+    steps = [
+        "coordinator at",
+        "server 0 on localhost started",
+        "2 servers ready",
+        "1 worker started on localhost (1)",
+        "the job ended with status 0 after ",
+    ]
     assert [step for step in steps if step in job.stderr] == steps
 
 

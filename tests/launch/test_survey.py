@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import paracel
-from paracel.errors import ConfigError, LaunchError
+from paracel.errors import ConfigError
 from paracel.launch import survey as module
 from paracel.launch.hostfile import Host
 from paracel.launch.plan import Options
@@ -47,7 +47,11 @@ def test_a_script_that_is_no_file_is_refused(script, missing):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "cannot be read as JSON"), ("[1]", "holds list; it must hold one JSON object"), (None, "cannot be read")],
+    [
+        ("{", "cannot be read as JSON"),
+        ("[1]", "holds list; it must hold one JSON object"),
+        (None, "cannot be read: No such file"),
+    ],
 )
 def test_a_wrong_config_file_is_refused(script, text, said):
     if text is not None:
@@ -63,6 +67,18 @@ def test_paths_become_absolute(script, tmp_path):
     assert site.log_dir == str(tmp_path / "logs")
 
 
+@pytest.mark.parametrize("log_dir", ["train.py", "train.py/logs/of/today"])
+def test_logs_in_a_file_are_refused(script, tmp_path, log_dir):
+    with pytest.raises(ConfigError, match=f"--log-dir '{log_dir}': '{tmp_path}/train.py' is not a directory"):
+        survey(Options(script, log_dir=log_dir))
+
+
+def test_logs_where_nothing_can_be_written_are_refused(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.os, "access", lambda path, mode: path != tmp_path)
+    with pytest.raises(ConfigError, match=f"--log-dir 'logs/new': nothing can be written in '{tmp_path}'"):
+        survey(Options(script, log_dir="logs/new"))
+
+
 def test_servers_go_to_the_workers_hosts_unless_they_have_their_own(script):
     Path("a").write_text("localhost:2\n127.0.0.1\n")
     Path("b").write_text("localhost\n")
@@ -76,7 +92,7 @@ def test_servers_go_to_the_workers_hosts_unless_they_have_their_own(script):
 
 def test_an_unknown_host_is_refused(script):
     Path("hosts").write_text("no-such-host.invalid\n")
-    with pytest.raises(LaunchError, match=r"'no-such-host.invalid' of the hostfile is not known here"):
+    with pytest.raises(ConfigError, match=r"'no-such-host.invalid' of the hostfile is not known here"):
         survey(Options(script, method="mpi", hostfile="hosts"))
 
 
