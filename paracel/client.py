@@ -9,7 +9,7 @@ from typing import Any, Self
 from paracel import messages as m
 from paracel.checks import check_count, check_staleness
 from paracel.connection import Connection
-from paracel.errors import ConfigError, KeyNotFound, ParacelError
+from paracel.errors import ConfigError, ConnectionLost, KeyNotFound, ParacelError
 from paracel.functions import Kind, reference
 from paracel.store import largest
 from paracel.task import Task
@@ -308,13 +308,17 @@ class Client:
 
     def leave(self) -> None:
         """Leave the quorum: nobody waits for this worker any more, even if an update's error is raised here."""
+        self._leave()
+
+    def _leave(self, *ignored: type[ParacelError]) -> None:
         try:
             self.wait_acknowledged()
         except ParacelError:
             with contextlib.suppress(ParacelError):  # the first error is the one to show
                 self._leave_quorum()
             raise
-        self._leave_quorum()
+        with contextlib.suppress(*ignored):
+            self._leave_quorum()
 
     def _leave_quorum(self) -> None:
         if self._in_quorum:
@@ -350,11 +354,14 @@ class Client:
     # --- closing ------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Wait for the updates on their way, leave the quorum, and close. May be called twice."""
+        """Wait for the updates on their way, leave the quorum, and close. May be called twice.
+
+        Raises the error of an update that failed unseen. A server that is lost matters only if that lost one.
+        """
         if self.closed or self._connection.forked:
             return
         try:
-            self.leave()
+            self._leave(ConnectionLost)
         finally:
             self._connection.close()
             if self._on_close:

@@ -45,8 +45,7 @@ def test_a_killed_server_fails_every_wait_and_is_named() -> None:
             with pytest.raises(paracel.ServerLost, match="server 1 "):
                 fails()
         assert watcher.read(there) == 1, "what other servers hold can still be read"
-        with pytest.raises(paracel.ServerLost):
-            ahead.close()
+        ahead.close()
         with pytest.raises(paracel.ServerLost):
             paracel.connect(cluster.address, worker=1)
         watcher.close()
@@ -66,9 +65,25 @@ def test_updates_on_their_way_to_a_killed_server_fail_at_the_commit() -> None:
         assert all(task.done() for task in tasks)
         with pytest.raises(paracel.ServerLost):
             tasks[50].result()
-        with pytest.raises(paracel.ServerLost):
-            client.close()
+        client.close()
         assert client.closed
+
+
+def test_a_client_that_was_told_of_a_lost_server_is_closed_in_peace() -> None:
+    with Cluster(1) as cluster, paracel.connect(cluster.address, worker=0) as told:
+        os.kill(cluster.pids[0], signal.SIGKILL)
+        with pytest.raises(paracel.ServerLost):
+            told.write("k", 1)
+
+
+def test_a_client_is_told_of_a_lost_update_when_it_is_closed() -> None:
+    with Cluster(1) as cluster:
+        untold = paracel.connect(cluster.address, worker=0)
+        os.kill(cluster.pids[0], signal.SIGSTOP)
+        untold.update("k", 1)
+        os.kill(cluster.pids[0], signal.SIGKILL)
+        with pytest.raises(paracel.ServerLost):
+            untold.close()
 
 
 def test_a_with_block_shows_the_first_error_and_closes() -> None:
