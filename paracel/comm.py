@@ -7,6 +7,7 @@ other process is the one rank of its own world.
 
 import fcntl
 import json
+import logging
 import os
 import stat
 import sys
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 # Each launcher's own variable for the number of ranks. mpich's mpiexec (and srun --mpi=pmi2) set PMI_RANK,
 # PMI_SIZE and, mpich only, MPI_LOCALNRANKS; Open MPI's sets OMPI_COMM_WORLD_SIZE and PMIX_RANK; srun --mpi=pmix
 # sets PMIX_RANK only.
@@ -41,6 +44,8 @@ _SLURM_TASKS = "SLURM_STEP_NUM_TASKS"
 # faster than messages of 64 MB.
 _PIECE = 1 << 20
 
+# Until a wait is first told of; then again after twice the time.
+_PATIENCE_SECONDS = 30.0
 
 # mpich leaves this behind when a rank does not end in the usual way: megabytes for each such job, until the
 # machine starts again. Open MPI clears up its own.
@@ -97,16 +102,19 @@ class Comm:
         self.size: int = mpi.Get_size()
         self._own = None if isinstance(mpi, SerialComm) else mpi.Dup()
 
-    def barrier(self) -> None:
-        """Wait until every rank is here."""
+    def barrier(self, name: str = "") -> None:
+        """Wait until every rank is here. A long wait in a barrier that has a name is logged."""
         if self._own is None:
             return
         request = self._own.Ibarrier()
+        reminder = _Reminder(self.rank, name)
         # MPI itself waits at full speed, on a processor that the slowest rank or a server may need.
         for pause in _pauses():
             if request.Test():
                 return
             time.sleep(pause) if pause else os.sched_yield()
+            if pause and name:
+                reminder.look()
 
     def bcast_json(self, obj: Any, root: int = 0) -> Any:
         """`obj` of rank `root` in every rank, as JSON carries it (a tuple becomes a list)."""
@@ -174,6 +182,25 @@ class Comm:
             piece = bytearray(min(_PIECE, size - begin))
             self._own.Recv(piece, sender)
             yield piece
+
+
+class _Reminder:
+    """Logs that a wait goes on: a rank that has ended, or that skips a barrier, lets all others wait for ever."""
+
+    def __init__(self, rank: int, name: str) -> None:
+        self._rank = rank
+        self._name = name
+        self._started = time.monotonic()
+        self._due = _PATIENCE_SECONDS
+
+    def look(self) -> None:
+        waited = time.monotonic() - self._started
+        if waited >= self._due:
+            text = (
+                "worker %d has waited %.0f s in %s; it is a barrier: every worker must call it, as often as the others"
+            )
+            logger.warning(text, self._rank, waited, self._name)
+            self._due = 2 * waited
 
 
 def under_mpi(environ: Mapping[str, str] | None = None) -> bool:

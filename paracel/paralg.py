@@ -217,7 +217,7 @@ class paralg:  # noqa: N801 - Paracel's name
     def paracel_sync(self) -> None:
         """Wait until this worker's updates are acknowledged and every worker is here."""
         self._client.wait_acknowledged()
-        self._job.comm.barrier()
+        self._job.comm.barrier("paracel_sync()")
 
     def iter_commit(self) -> None:
         """Finish an iteration: its updates are acknowledged, and count for every reader from now on."""

@@ -1,4 +1,5 @@
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -37,6 +38,38 @@ def no_launcher(monkeypatch):
 @pytest.fixture
 def serial():
     return Comm(SerialComm())
+
+
+@pytest.fixture
+def wait_in_barrier(monkeypatch):
+    """Let rank 1 of a world wait for so many seconds in a barrier of that name, by a clock that only sleep moves."""
+
+    def wait(seconds: float, name: str) -> None:
+        now = 0.0
+
+        def sleep(_: float) -> None:
+            nonlocal now
+            now += 1.0
+
+        monkeypatch.setattr(comm, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+        request = SimpleNamespace(Test=lambda: now >= seconds)
+        own = SimpleNamespace(Ibarrier=lambda: request)
+        Comm(SimpleNamespace(Get_rank=lambda: 1, Get_size=lambda: 2, Dup=lambda: own)).barrier(name)
+
+    return wait
+
+
+def test_a_long_wait_in_a_named_barrier_is_logged_ever_more_rarely(wait_in_barrier, caplog):
+    wait_in_barrier(125.0, "paracel_sync()")
+    assert [(record.levelno, record.getMessage().partition("; ")[0]) for record in caplog.records] == [
+        (logging.WARNING, f"worker 1 has waited {seconds} s in paracel_sync()") for seconds in (30, 60, 120)
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "name"), [(29.0, "paracel_sync()"), (1000.0, "")])
+def test_a_short_wait_and_one_without_a_name_are_not_logged(wait_in_barrier, caplog, seconds, name):
+    wait_in_barrier(seconds, name)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("environ", RANKS.values(), ids=RANKS)
