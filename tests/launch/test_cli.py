@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from paracel import cli
@@ -75,6 +79,16 @@ def test_errors_become_a_line_and_a_status(monkeypatch, capsys, error, status):
     monkeypatch.setattr(cli, "survey", refuse)
     assert cli.main(["train.py"]) == status
     assert capsys.readouterr().err == "prun: error: no\n"
+
+
+def test_a_python_without_what_paracel_needs_is_named():
+    command = [sys.executable, "-S", str(Path(__file__).parents[2] / "prun.py"), "--help"]
+    done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"prun: error: {sys.executable} has no module '")
+    assert done.stderr.endswith("; install it with `pip install -e .`, or run .venv/bin/prun\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_mesos_is_refused_with_what_to_use(tmp_path, capsys):
