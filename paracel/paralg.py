@@ -24,7 +24,7 @@ class paralg:  # noqa: N801 - Paracel's name
 
     `output` is the directory of the dump methods, `rounds` is kept for `solve()`, `staleness` bounds how many
     iterations old a read may be: None reads fresh and waits for nobody, 0 is BSP, s is SSP, `math.inf` eventual.
-    Outside of `prun`, `servers` servers are started for the ranks of this script. Under a plain `mpiexec`, a script
+    Outside of `prun`, `servers` servers (None: one) are started for the ranks of this script. Under a plain `mpiexec`, a script
     without `paracel.main` is best run by `python -m mpi4py`: else a rank that calls `sys.exit` is waited for.
 
     `solve()` is collective: the workers begin it together and level, whatever ran before, with nothing cached, and
@@ -32,9 +32,12 @@ class paralg:  # noqa: N801 - Paracel's name
     the quorum, too. Several objects in one process share its clock; each keeps its own staleness.
     """
 
-    def __init__(self, output: str = "", rounds: int = 1, staleness: float | None = None, *, servers: int = 1) -> None:
+    def __init__(
+        self, output: str = "", rounds: int = 1, staleness: float | None = None, *, servers: int | None = None
+    ) -> None:
         check_count("rounds", rounds, 0)
-        check_count("servers", servers, 1)
+        if servers is not None:
+            check_count("servers", servers, 1)
         self._job = job.join(servers)
         self._staleness = staleness
         self._client.staleness = staleness

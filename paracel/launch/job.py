@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from paracel.client import Client
 from paracel.comm import Comm, install_abort_hook, world
-from paracel.errors import LaunchError, ParacelError, UpdateError
+from paracel.errors import ConfigError, LaunchError, ParacelError, UpdateError
 from paracel.launch.embedded import Cluster, check_not_on_server
 from paracel.launch.network import address_towards, in_url
 
@@ -54,13 +54,21 @@ class Job:
 _job: Job | None = None
 
 
-def join(servers: int) -> Job:
-    """This process's job; joined, or started with `servers` servers, at the first call."""
+def join(servers: int | None = None) -> Job:
+    """This process's job; joined, or started with `servers` servers (None: one), at the first call.
+
+    ConfigError when a later call wants another number. Under `prun` its number counts, and this one does not.
+    """
     check_not_on_server("a paralg was made")
     global _job  # noqa: PLW0603 - a process is a worker of one job
     if _job is None or _job.client.closed:
-        _job = _join(servers)
+        _job = _join(1 if servers is None else servers)
         atexit.register(_job.close)
+    elif servers not in (None, _job.client.server_size) and "PARACEL_COORDINATOR" not in os.environ:
+        started = _job.client.server_size
+        raise ConfigError(
+            f"servers={servers}: this program has {started} already; say it where the first paralg is made"
+        )
     return _job
 
 
