@@ -6,6 +6,7 @@ user of a host.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +25,17 @@ _SIGNS = {"HYDRA": "mpich", "Open MPI": "openmpi", "OpenRTE": "openmpi"}
 # Open MPI passes on only what it is told: what a worker needs on another host as much as here
 _FORWARDED = ("PARACEL_", "PYTHON", "OMP_", "MKL_", "OPENBLAS_", "NUMBA_", "UCX_", "FI_", "MPICH_", "MPIR_CVAR_", "LC_")
 _FORWARDED_NAMES = frozenset({"LANG", "LD_LIBRARY_PATH"})
+_DEADLY = frozenset(
+    {
+        signal.SIGABRT,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGKILL,
+        signal.SIGSEGV,
+        signal.SIGTERM,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +114,14 @@ def environment(dialect: str, *, root: bool) -> Mapping[str, str]:
         # in containers root is the usual user, and Open MPI refuses to run as root without these
         return {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     return {}
+
+
+def maybe_signal(dialect: str | None, status: int) -> str:
+    """The signal that may have ended a rank where mpiexec answers `status`, else "".
+
+    mpich answers the bare number of the signal, just as for a rank that exited with that number; Open MPI adds 128.
+    """
+    return signal.Signals(status).name if dialect == "mpich" and status in _DEADLY else ""
 
 
 def _mpich(ranks: Ranks) -> list[str]:

@@ -87,12 +87,13 @@ class ServerPlan:
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """All workers, in rank order over `placement`, started by one command."""
+    """All workers, in rank order over `placement`, started by one command; `dialect` is its mpiexec's, if any."""
 
     placement: tuple[Placement, ...]
     command: tuple[str, ...]
     environment: Mapping[str, str]
     log: str | None
+    dialect: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,8 @@ def _plan_workers(options: Options, site: Site, endpoint: str | None) -> WorkerP
         ranks = _ranks(placement, site, [*environment, *_job_variables(endpoint)])
         command = mpi.command(site.mpiexec, ranks, [site.python, "-m", "mpi4py", *program])
         environment |= mpi.environment(site.mpiexec.dialect, root=site.root)
-    return WorkerPlan(placement, command, environment, _log(site, "workers.log"))
+    dialect = site.mpiexec.dialect if site.mpiexec else None
+    return WorkerPlan(placement, command, environment, _log(site, "workers.log"), dialect)
 
 
 def _check_alone(placement: Sequence[Placement], site: Site) -> None:

@@ -18,7 +18,7 @@ from typing import IO, TextIO
 
 from paracel.coordinator import Coordinator
 from paracel.errors import LaunchError
-from paracel.launch import guard
+from paracel.launch import guard, mpi
 from paracel.launch.hostfile import Placement
 from paracel.launch.plan import Plan, ServerPlan
 from paracel.launch.process import ServerProcess, clean_environment, stop_all
@@ -201,7 +201,9 @@ class _Job:
             self.say(f"the job failed: it ended although these workers had not finished: {names}")
             return 1
         if status:
-            self.say(f"the job failed: its workers ended with status {_status(status)}")
+            killer = mpi.maybe_signal(self._plan.workers.dialect, status)
+            hint = f" (one exited with it, or was ended by {killer}: mpich answers the same)" if killer else ""
+            self.say(f"the job failed: its workers ended with status {_status(status)}{hint}")
         return status
 
     def _wait_left(self) -> list[WorkerStatus]:

@@ -155,6 +155,7 @@ def test_the_exit_status_is_the_jobs(prun, end, status):
     if end == "os._exit(0)":  # Open MPI itself notices, mpich does not
         assert "it ended although these workers had not finished: " in job.stderr or "improperly" in job.stderr
     assert ("prun: the job failed" in job.stderr) == (status != 0)
+    assert ("kill" in end) == ("SIGKILL" in job.stderr)
 
 
 def test_a_script_that_reads_finds_the_end_of_its_input(prun):

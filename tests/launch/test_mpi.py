@@ -83,5 +83,21 @@ def test_root_is_allowed_where_open_mpi_would_refuse():
     assert not mpi.environment("mpich", root=True)
 
 
+@pytest.mark.parametrize(
+    ("dialect", "status", "name"),
+    [
+        ("mpich", 9, "SIGKILL"),
+        ("mpich", 11, "SIGSEGV"),
+        ("mpich", 1, ""),  # an exception's, not SIGHUP
+        ("mpich", 137, ""),
+        ("mpich", 200, ""),
+        ("openmpi", 9, ""),
+        (None, 9, ""),
+    ],
+)
+def test_only_mpichs_bare_number_of_a_deadly_signal_may_be_a_signal(dialect, status, name):
+    assert mpi.maybe_signal(dialect, status) == name
+
+
 def test_every_dialect_that_is_recognised_has_a_command_line():
     assert set(mpi._SIGNS.values()) == set(mpi._DIALECTS)

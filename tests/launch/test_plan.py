@@ -117,7 +117,9 @@ def test_a_limit_of_memory_limits_the_threads_unless_the_user_did(memory_mb, var
 
 def test_several_workers_without_an_mpi_are_refused_and_one_is_not():
     site = replace(HERE, mpiexec=None)
-    assert make_plan(Options("train.py"), site).workers.command[:3] == (HERE.python, "-m", "paracel.launch.worker")
+    alone = make_plan(Options("train.py"), site).workers
+    assert alone.command[:3] == (HERE.python, "-m", "paracel.launch.worker")
+    assert alone.dialect is None
     with pytest.raises(LaunchError, match=r"needs an MPI.*pip install 'paracel\[mpich\]'"):
         make_plan(Options("train.py", workers=2), site)
 
