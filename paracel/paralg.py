@@ -24,8 +24,8 @@ class paralg:  # noqa: N801 - Paracel's name
 
     `output` is the directory of the dump methods, `rounds` is kept for `solve()`, `staleness` bounds how many
     iterations old a read may be: None reads fresh and waits for nobody, 0 is BSP, s is SSP, `math.inf` eventual.
-    Outside of `prun`, `servers` servers (None: one) are started for the ranks of this script. Under a plain `mpiexec`, a script
-    without `paracel.main` is best run by `python -m mpi4py`: else a rank that calls `sys.exit` is waited for.
+    Outside of `prun`, `servers` servers (None: one) are started for the ranks of this script. Under a plain `mpiexec`,
+    a script without `paracel.main` is best run by `python -m mpi4py`: else a rank that calls `sys.exit` is waited for.
 
     `solve()` is collective: the workers begin it together and level, whatever ran before, with nothing cached, and
     each leaves the quorum at its end: then nobody waits for it any more. Before the first `solve()` the worker is in

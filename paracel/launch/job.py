@@ -66,9 +66,7 @@ def join(servers: int | None = None) -> Job:
         atexit.register(_job.close)
     elif servers not in (None, _job.client.server_size) and "PARACEL_COORDINATOR" not in os.environ:
         started = _job.client.server_size
-        raise ConfigError(
-            f"servers={servers}: this program has {started} already; say it where the first paralg is made"
-        )
+        raise ConfigError(f"servers={servers}: there are {started} already; say it where the first paralg is made")
     return _job
 
 

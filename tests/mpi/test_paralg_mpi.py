@@ -3,9 +3,7 @@ import json
 import pytest
 
 
-@pytest.mark.parametrize("n", [1, 2, 4])
-def test_every_solve_is_in_the_quorum_with_its_own_staleness(mpirun, n):
-    ended = mpirun(n, "two_algorithms.py")
+def solved(ended, n):
     assert ended.status == 0
     total = sum(range(6, 6 + n))
     for first, second in json.loads(ended.stdout):
@@ -13,6 +11,35 @@ def test_every_solve_is_in_the_quorum_with_its_own_staleness(mpirun, n):
         assert all(lacking <= 3 * n for lacking, _, _ in second)
         assert [staleness for _, _, staleness in first + second] == [0, 0, 3]
         assert [counted for _, [[_, counted]], _ in first + second] == [total] * 3
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_every_solve_is_in_the_quorum_with_its_own_staleness(mpirun, n):
+    solved(mpirun(n, "two_algorithms.py"), n)
+
+
+def test_openmpi(openmpirun):
+    solved(openmpirun(2, "two_algorithms.py"), 2)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_ranks_share_files_and_keys(mpirun, tmp_path, n):
+    (tmp_path / "in.txt").write_text("".join(f"line {number}\n" for number in range(10)))
+    ended = mpirun(n, "shared.py", tmp_path)
+    assert ended.status == 0
+    written = (tmp_path / "lines_0").read_text().splitlines()
+    assert sorted(written) == sorted(f"line {number}" for number in range(10))
+    assert sorted((tmp_path / "counts_0").read_text().splitlines()) == [f"{rank}\t{n}" for rank in range(n)]
+    for seen in json.loads(ended.stdout):
+        assert seen == {
+            "workers": n,
+            "servers": 2,
+            "all": {str(rank): rank for rank in range(n)},
+            "lines": 10,
+            "total": 10,
+            "top": [[str(n - 1), n - 1]],
+            "left": 0,
+        }
 
 
 @pytest.mark.parametrize(("code", "status", "said"), [("3", 3, ""), ('"no data"', 1, "no data\n")])
