@@ -59,9 +59,9 @@ class Exchange:
         return gather(parts, lambda replies: combine(replies, [positions for _, positions in routes]))
 
     def acknowledged(self) -> Pending:
-        """Done when every request so far that changes something has its reply, whatever it says."""
+        """Done when every request so far has its reply, whatever it says; but not reads that wait for other workers."""
         outstanding = [request for channel in self.channels.values() for request in channel.outstanding.values()]
-        return all_done([request.pending for request in outstanding if type(request.message) not in m.READS])
+        return all_done([r.pending for r in outstanding if not getattr(r.message, "min_clock", 0)])
 
     def give_up(self, server: int, number: int, error: Exception) -> Envelope:
         """Fail a request that cannot be sent; what is to be sent in its place."""
@@ -120,7 +120,8 @@ class Exchange:
 
     def _lost(self, server: int) -> ServerLost:
         address = self.channels[server].address
-        return ServerLost(f"server {server} ({address}) is gone: {self.view.lost[server]}; its keys went with it")
+        where = f" ({address})" if address else ""  # not known to a client that came after the loss
+        return ServerLost(f"server {server}{where} is gone: {self.view.lost[server]}; its keys went with it")
 
     def _report_straggler(self, waiting: m.Waiting, server: int, now: float) -> None:
         since = self._waits.setdefault(server, now)
