@@ -16,6 +16,7 @@ from io import FileIO, TextIOWrapper
 from pathlib import Path
 from typing import IO, TextIO
 
+from paracel import membership
 from paracel.coordinator import Coordinator
 from paracel.errors import LaunchError
 from paracel.launch import guard, mpi
@@ -219,6 +220,7 @@ class _Job:
     def _check(self) -> None:
         if self._signals.received is not None:
             self.note("ending the job")
+            self._hush()
             raise _Interrupted(self._signals.received)
         for server in self._plan.servers:
             process = self._servers.get(server.server)
@@ -227,9 +229,17 @@ class _Job:
 
     # ---- ending
 
+    def _hush(self) -> None:
+        """Keep off the terminal how an mpiexec laments over ranks that are ended; a file gets it with all the rest."""
+        for relay, stream in zip(self._relays, (sys.stdout, sys.stderr), strict=False):  # none before the workers start
+            if stream.isatty():
+                relay.hush()
+
     def _end_workers(self) -> None:
         if self._workers is None:
             return
+        if self._workers.poll() is None:  # what the coordinator would warn of from now on is prun's own doing
+            logging.getLogger(membership.__name__).setLevel(logging.ERROR)
         assert self._workers.stdin is not None
         self._workers.stdin.close()
         try:

@@ -49,6 +49,18 @@ def test_a_target_that_is_closed_does_not_hold_up_the_others(pipe):
     assert target.getvalue() == b"one\ntwo\n"
 
 
+def test_when_it_is_hushed_the_first_target_gets_no_more(pipe):
+    source, sink = pipe
+    shown, log = io.BytesIO(), io.BytesIO()
+    relay = Relay(source, [shown, log], Progress(io.StringIO()))
+    relay.hush()
+    with sink:
+        sink.write(b"one\n")
+        sink.write(b"two\n")
+    assert relay.wait_ended(SECONDS)
+    assert (shown.getvalue(), log.getvalue()) == (b"", b"one\ntwo\n")
+
+
 def test_it_has_not_ended_while_the_source_is_open(pipe):
     source, sink = pipe
     relay = Relay(source, [io.BytesIO()], Progress(io.StringIO()))
