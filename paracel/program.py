@@ -16,6 +16,9 @@ from paracel.errors import ConfigError
 from paracel.functions import Process
 from paracel.paralg import paralg
 
+#: What people write for a staleness that JSON spells Infinity or null.
+_PYTHON_NAMES = {"inf": math.inf, "math.inf": math.inf, "None": None}
+
 Algorithm = TypeVar("Algorithm", bound=paralg)
 
 
@@ -23,7 +26,7 @@ def main(algorithm: type[Algorithm], argv: Sequence[str] | None = None) -> Algor
     """Make `algorithm(**settings)`, call its `solve()`, and return it.
 
     The settings are those of the JSON file of `-c` (or of `prun -c`), and then `name=value` arguments; a value is
-    read as JSON where it is JSON (and `inf`), unless the parameter is annotated as str. A name that the constructor
+    read as JSON where it is JSON (or `inf`, `None`), unless the parameter is annotated as str. A name that the constructor
     does not have ends the program with a message. A rank that calls `sys.exit` with an error ends them all. On a
     server that imports the script this does nothing, and returns None.
     """
@@ -94,8 +97,8 @@ def _python_name(name: str) -> str:
 def _value(text: str, parameter: inspect.Parameter | None) -> Any:
     if parameter is not None and parameter.annotation in (str, "str"):
         return text
-    if text == "inf":
-        return math.inf  # an unbounded staleness; JSON spells it Infinity
+    if text in _PYTHON_NAMES:
+        return _PYTHON_NAMES[text]
     try:
         return json.loads(text)
     except ValueError:

@@ -51,6 +51,8 @@ def config(tmp_path):
         ("rounds=a=b", "a=b"),
         ("rounds=-3", -3),
         ("rounds=inf", math.inf),
+        ("rounds=math.inf", math.inf),
+        ("rounds=None", None),
     ],
 )
 def test_values_are_json_where_they_are_json(argument, value):
