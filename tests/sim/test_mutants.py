@@ -9,7 +9,7 @@ from simulated.cluster import Failed, run
 from simulated.mutants import CLOCKS, MUTANTS, without_reference
 
 #: Most fall in the first ten; the rarest need a commit, a departure and a return within the same 20 ms.
-SEEDS = 1000
+SEEDS = 3000
 
 
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS.keys())

@@ -58,7 +58,18 @@ def test_the_simulation_meets_what_it_is_for() -> None:
     assert not rare, f"seldom or never: {rare}; seen: {seen}"
 
 
-WHAT = ("dropped", "repeated", "parked", "resent", "probed", "died", "lost a server", "eventual", "returned")
+WHAT = (
+    "dropped",
+    "repeated",
+    "parked",
+    "resent",
+    "probed",
+    "died",
+    "lost a server",
+    "replaced",
+    "eventual",
+    "returned",
+)
 
 
 def note(cluster: Cluster, seen: Counter[str]) -> None:
@@ -70,5 +81,6 @@ def note(cluster: Cluster, seen: Counter[str]) -> None:
     seen["probed"] += cluster.questions[m.Probe] > 0
     seen["died"] += any(worker.died for worker in cluster.workers)
     seen["lost a server"] += any(worker.error is not None for worker in cluster.workers)
+    seen["replaced"] += len(cluster.workers) > len(cluster.scenario.plans)
     seen["eventual"] += any(plan.staleness == float("inf") for plan in cluster.scenario.plans)
     seen["returned"] += cluster.questions[m.Leave] > len(cluster.workers) * len(cluster.servers)

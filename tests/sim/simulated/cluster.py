@@ -25,7 +25,7 @@ from .worker import Plan, Worker
 
 #: No run needs more virtual time; the worst weather and the longest waits end well before.
 LONGEST = 600.0
-HEARTBEAT_SECONDS = 0.5
+HEARTBEAT_SECONDS = 1.0
 HOST = "simulated"
 
 
@@ -63,8 +63,9 @@ def _plan(rng: random.Random) -> Plan:
         iterations=rng.randint(0, 7),
         stall=rng.choice((0.02, 0.1, 0.5)),
         writes_only=rng.random() < 0.15,
-        dies_at=1.5 * rng.random() if rng.random() < 0.08 else float("inf"),
+        dies_at=1.5 * rng.random() if rng.random() < 0.1 else float("inf"),
         returns=rng.random() < 0.2,
+        replaced=rng.random() < 0.5,
     )
 
 
@@ -132,24 +133,36 @@ class Cluster:
         #: Where no server goes silent, nothing hangs on the heartbeats' answers.
         self._heartbeats = scenario.lost_server is not None
         self.network = Network(random.Random(scenario.seed + 1), scenario.weather)
+        self._rng = random.Random(scenario.seed + 2)
         self.working = count = len(scenario.plans)
         self._membership = Membership(scenario.servers, count, 10.0 if self._heartbeats else LONGEST * 2)
         self.servers = [Server(self, number, count) for number in range(scenario.servers)]
         for number in range(scenario.servers):
             self._coordinate(m.Register(number, f"sim://server-{number}", HOST, number))
-        for number in range(count):
-            self._coordinate(m.Join(number, HOST, number))
         self.workers: list[Worker] = []
         self.history = History(self.workers)
-        self.workers.extend(Worker(self, n, plan, scenario.seed) for n, plan in enumerate(scenario.plans))
+        self.workers.extend(Worker(self, number, number, plan) for number, plan in enumerate(scenario.plans))
         self.network.nodes[self.coordinator_address] = self._receive
         self.network.after(0.0, self._beat)
         if scenario.lost_server is not None:
             self.network.after(scenario.lost_at, self._lose, scenario.lost_server)
 
-    def view(self) -> m.View:
-        """The membership as it is now."""
-        return self._membership.view()
+    def join(self, worker: Worker) -> m.View:
+        """Take a worker's number for it; its party is its process id. The membership of which it now is."""
+        joined = m.Join(worker.number, HOST, worker.party)
+        ((_, view),) = self._membership.handle(worker.address, joined, self._alive)
+        assert isinstance(view, m.View), view
+        return view
+
+    def replace(self, dead: Worker) -> None:
+        """Somebody takes a dead worker's place, once what that one had sent has arrived."""
+        self.working += 1
+        self.network.after(LATEST * (1 + self._rng.random()), self._start_in_place_of, dead)
+
+    def _start_in_place_of(self, dead: Worker) -> None:
+        self._send_heartbeats()  # so that a last burial of the dead one is on its way
+        plan = dataclasses.replace(dead.plan, dies_at=float("inf"))
+        self.workers.append(Worker(self, len(self.workers), dead.number, plan))
 
     def address_of(self, server: int) -> bytes:
         """Where a server, or the coordinator, is reached."""
@@ -182,7 +195,9 @@ class Cluster:
             if worker.error is not None:
                 assert lost is not None, f"worker {worker.number} ended with {worker.error}"
                 assert isinstance(worker.error, ServerLost)
-                assert f"server {lost} (sim://server-{lost})" in str(worker.error)
+                known = f" (sim://server-{lost})"  # but to one that came later
+                told = str(worker.error) if worker.party == worker.number else str(worker.error).replace(known, "")
+                assert told.startswith(f"server {lost}{known if worker.party == worker.number else ''} is gone: ")
 
     def _check_store(self) -> None:
         store: dict[str, Any] = {}
@@ -197,7 +212,7 @@ class Cluster:
     # --- the coordinator ------------------------------------------------------------------------------------------
 
     def _alive(self, _host: str, pid: int) -> bool:
-        return not self.workers[pid].died
+        return pid >= len(self.workers) or not self.workers[pid].died
 
     def _coordinate(self, message: m.Message) -> None:
         for _answer in self._membership.handle(b"", message, self._alive):
@@ -212,12 +227,15 @@ class Cluster:
             self.network.send(self.coordinator_address, receiver, Envelope(0, 0, 0, answer))
 
     def _beat(self) -> None:
+        self._send_heartbeats()
+        self.network.after(HEARTBEAT_SECONDS, self._beat)
+
+    def _send_heartbeats(self) -> None:
         messages = self._membership.tick(self.network.now, self._alive)
         for message in messages if self._heartbeats else messages[1:]:
             for number in self._membership.addresses:
                 address = self.servers[number].address
                 self.network.send(self.coordinator_address, address, Envelope(0, 0, 0, message))
-        self.network.after(HEARTBEAT_SECONDS, self._beat)
 
     def _lose(self, number: int) -> None:
         """A server's process ends: its launcher notices, or only its silence tells."""

@@ -11,12 +11,14 @@ from typing import Any, Protocol
 import numpy as np
 
 WORKER = 10**6
+#: More than ever take part: each worker, and those that take the places of dead ones.
+PARTIES = 8
 
 
 class Party(Protocol):
     """A worker as the guarantee sees it."""
 
-    number: int
+    party: int
     in_quorum: bool
     died: bool
 
@@ -29,8 +31,8 @@ class History:
 
     def __init__(self, parties: list[Any]) -> None:
         self._parties: list[Party] = parties
-        self._iterations: dict[str, list[list[int]]] = defaultdict(lambda: [[] for _ in parties])
-        self._acknowledged: dict[str, list[int]] = defaultdict(lambda: [0 for _ in parties])
+        self._iterations: dict[str, list[list[int]]] = defaultdict(lambda: [[] for _ in range(PARTIES)])
+        self._acknowledged: dict[str, list[int]] = defaultdict(lambda: [0] * PARTIES)
 
     def issue(self, key: str, worker: int) -> int:
         """Note an update that is about to be asked for; its number among the worker's updates of the key."""
@@ -48,10 +50,10 @@ class History:
 
     def promised(self, key: str, clock: int) -> list[int]:
         """How many updates of each worker a value valid for this clock must contain."""
-        counts = []
+        counts = [0] * PARTIES
         for party in self._parties:
             upto = min(clock, party.clock) if party.died else clock
-            counts.append(bisect_left(self._iterations[key][party.number], upto))
+            counts[party.party] = bisect_left(self._iterations[key][party.party], upto)
         return counts
 
     def issued(self, key: str) -> list[int]:
@@ -62,7 +64,7 @@ class History:
         """Nobody who still takes part may be behind the clock that a read was released for."""
         for party in self._parties:
             behind = party.in_quorum and not party.died and party.clock < clock
-            assert not behind, f"released for clock {clock}, and worker {party.number} is at {party.clock}"
+            assert not behind, f"released for clock {clock}, and worker {party.party} is at {party.clock}"
 
     def check_value(self, key: str, value: Any, least: list[int], reader: int | None = None) -> None:
         """A value holds a beginning of each worker's updates, each once, as long as it must be, none unasked for.
@@ -79,10 +81,10 @@ class History:
     def contained(self, key: str, value: Any) -> list[int]:
         """How many updates of each worker are in the value; they are the first ones, each once and in order."""
         if value is None:
-            return [0 for _ in self._parties]
+            return [0] * PARTIES
         if isinstance(value, np.ndarray):
-            return [int(count) for count in value[: len(self._parties)]]
-        counts = [0 for _ in self._parties]
+            return [int(count) for count in value[:PARTIES]]
+        counts = [0] * PARTIES
         for token in value:
             worker, number = divmod(token, WORKER)
             assert number == counts[worker], f"{key}: update {number} of worker {worker} out of its turn in {value}"
@@ -95,5 +97,5 @@ class History:
             least = self.issued(key)
             for party in self._parties:
                 if party.died:
-                    least[party.number] = self._acknowledged[key][party.number]
+                    least[party.party] = self._acknowledged[key][party.party]
             self.check_value(key, store.get(key), least)

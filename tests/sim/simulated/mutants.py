@@ -254,6 +254,15 @@ def _buries_once(right: Any) -> Any:
     return bury
 
 
+def _buries_successors(right: Any) -> Any:
+    """A `Leave` that is still on its way hits the worker that has taken the dead one's place."""
+
+    def handle(shard: Shard, sender: bytes, message: m.Message) -> None:
+        right(shard, sender, dataclasses.replace(message, view=10**6) if isinstance(message, m.Leave) else message)
+
+    return handle
+
+
 def _never_buries(_right: Any) -> Any:
     return lambda _membership, _alive: []
 
@@ -290,6 +299,7 @@ MUTANTS: dict[str, Mutant] = {
     "a lost server fails nothing": instead(Exchange, "_follow", nothing),
     "lent arrays are changed": instead(Store, "_lend", _lends_without_noting),
     "the dead are not buried": instead(Membership, "_bury", _never_buries),
+    "an old burial takes the successor out": instead(Shard, "_handle_unnumbered", _buries_successors),
     "the dead are buried once": instead(Membership, "_bury", _buries_once),
     "nobody levels an entering worker": lambda: mock.patch.object(Session, "enter", _enter_without_levelling),
 }

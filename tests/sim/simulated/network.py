@@ -15,7 +15,7 @@ from paracel.messages import Envelope
 
 Address = bytes
 #: No message takes longer, in seconds.
-LATEST = 4.0
+LATEST = 1.5
 Receive = Callable[[Address, Envelope], None]
 
 

@@ -10,8 +10,9 @@ class ReferenceClock:
     def __init__(self, workers: int) -> None:
         self._commits = dict.fromkeys(range(workers), 0)
         self._running = set(range(workers))
+        self._entered: dict[int, int] = {}
         self._next: dict[bytes, int] = {}
-        self._early: dict[tuple[bytes, int], m.Message] = {}
+        self._early: dict[tuple[bytes, int], Envelope] = {}
         self.waiting: dict[tuple[bytes, int], int] = {}
 
     @property
@@ -22,13 +23,16 @@ class ReferenceClock:
     def handle(self, sender: bytes, envelope: Envelope) -> None:
         """Take one message; afterwards `waiting` holds exactly the reads that have to wait."""
         if not envelope.request:
-            if isinstance(envelope.message, m.Leave):
-                self._running.discard(envelope.message.worker)
+            gone = envelope.message
+            if isinstance(gone, m.Leave) and gone.view >= self._entered.get(gone.worker, 0):
+                self._running.discard(gone.worker)
         else:
-            self._early[sender, envelope.request] = envelope.message
+            self._early[sender, envelope.request] = envelope
             following = self._next.get(sender, 1)
-            while (message := self._early.pop((sender, following), None)) is not None:
-                self._note(sender, following, message)
+            while (taken := self._early.pop((sender, following), None)) is not None:
+                if isinstance(taken.message, m.Enter):
+                    self._entered[taken.message.worker] = max(taken.view, self._entered.get(taken.message.worker, 0))
+                self._note(sender, following, taken.message)
                 following += 1
             self._next[sender] = following
         value, running = self.value, bool(self._running)

@@ -23,7 +23,7 @@ from paracel.pending import Pending
 from paracel.session import Session
 from paracel.store import largest
 
-from .history import WORKER
+from .history import PARTIES, WORKER
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -45,30 +45,33 @@ class Plan:
     writes_only: bool = False
     dies_at: float = math.inf
     returns: bool = False
+    replaced: bool = False
 
 
 class Worker:
     """A worker of the simulated job."""
 
-    def __init__(self, cluster: "Cluster", number: int, plan: Plan, seed: int) -> None:
+    def __init__(self, cluster: "Cluster", party: int, number: int, plan: Plan) -> None:
+        self.party = party
         self.number = number
         self.plan = plan
-        self.address = f"worker-{number}".encode()
-        self.in_quorum = True
+        self.address = f"worker-{party}".encode()
+        self.in_quorum = party == number  # who takes the place of another is in it once it has entered
         self.died = False
         self.finished = False
         self.error: BaseException | None = None
-        self.rng = random.Random(seed * 97 + number)
-        self.session = Session(cluster.view(), number, plan.staleness, Functions())
+        self.rng = random.Random(cluster.scenario.seed * 97 + party)
+        self.session = Session(cluster.join(self), number, plan.staleness, Functions())
         self._cluster = cluster
         self._own: dict[str, Any] = {}
         self._failing = 0
+        self._settled = 0  # the last clock before which no refresh was still on its way
         self._first_fetch: dict[str, tuple[int, list[int]]] = {}
         self._inbox: deque[tuple[int, Envelope]] = deque()
         self._awaited: Pending | None = None
         self._script = self._run()
         cluster.network.nodes[self.address] = self.receive
-        cluster.network.after(0.5 * self.rng.random(), self._resume, None)
+        cluster.network.after(0.5 * self.rng.random() if party == number else 0.0, self._resume, None)
         cluster.network.after(plan.dies_at, self._die) if plan.dies_at < math.inf else None
 
     @property
@@ -82,7 +85,7 @@ class Worker:
         outstanding = [
             f"{r.message} of {c.server}" for c in self.session.channels.values() for r in c.outstanding.values()
         ]
-        return f"worker {self.number} at clock {self.clock} waits for {'; '.join(outstanding) or self._awaited}"
+        return f"worker {self.party} at clock {self.clock} waits for {'; '.join(outstanding) or self._awaited}"
 
     # --- being a node -----------------------------------------------------------------------------------------
 
@@ -123,6 +126,8 @@ class Worker:
             self.died = True
             self._finish()
             self._script.close()
+            if self.plan.replaced:
+                self._cluster.replace(self)
 
     def _finish(self) -> None:
         self.finished = True
@@ -163,6 +168,7 @@ class Worker:
     def _run(self) -> Script:
         try:
             yield self.session.enter()
+            self.in_quorum = True
             yield from self._iterate()
             yield from self._leave()
         except ConnectionLost as error:
@@ -204,13 +210,16 @@ class Worker:
         yield self.session.acknowledged()
         self._check_failures()
         self.session.commit()
+        requests = [request for c in self.session.channels.values() for request in c.outstanding.values()]
+        if not any(isinstance(request.message, m.Read) for request in requests):
+            self._settled = self.clock
 
     def _check_failures(self) -> None:
         """A failed update that nobody has looked at is told about at the next commit, and only then."""
         failed = self.session.unobserved_failure()
         if failed is not None and isinstance(failed.error, ConnectionLost):
             raise failed.error
-        assert (failed is not None) == (self._failing > 0), f"worker {self.number}: {failed and failed.error}"
+        assert (failed is not None) == (self._failing > 0), f"worker {self.party}: {failed and failed.error}"
         self._failing = 0
 
     # --- shared keys: many workers update, and everyone reads -----------------------------------------------------
@@ -225,7 +234,7 @@ class Worker:
     def _update_multi(self) -> Script:
         keys = self.rng.sample(LISTS, self.rng.randint(1, 4))
         numbers = [self._issue(key) for key in keys]
-        deltas = [self.number * WORKER + number for number in numbers]
+        deltas = [self.party * WORKER + number for number in numbers]
         pending = self.session.update_multi(keys, deltas, "append", False)
         self._acknowledge(keys, numbers, pending)
         self._send()
@@ -238,25 +247,25 @@ class Worker:
         pending = self.session.update_multi([key], [delta], updater, True)
         self._acknowledge([key], [number], pending)
         values = yield pending
-        self._cluster.history.check_value(key, values[0], least, self.number)
+        self._cluster.history.check_value(key, values[0], least, self.party)
 
     def _change(self) -> tuple[str, Any, str, int]:
         key = self.rng.choice(LISTS + ARRAYS)
         number = self._issue(key)
         if key in LISTS:
-            return key, self.number * WORKER + number, "append", number
+            return key, self.party * WORKER + number, "append", number
         one = np.zeros(ARRAY_SIZE)
-        one[self.number] = 1.0
+        one[self.party] = 1.0
         return key, one, "add", number
 
     def _issue(self, key: str) -> int:
-        return self._cluster.history.issue(key, self.number)
+        return self._cluster.history.issue(key, self.party)
 
     def _acknowledge(self, keys: list[str], numbers: list[int], pending: Pending) -> None:
         def note(outcome: Pending) -> None:
             if outcome.error is None:
                 for key, number in zip(keys, numbers, strict=True):
-                    self._cluster.history.acknowledge(key, self.number, number)
+                    self._cluster.history.acknowledge(key, self.party, number)
 
         pending.then(note)
 
@@ -297,9 +306,9 @@ class Worker:
         if self.plan.staleness is None or (self.plan.staleness == math.inf and not cached):
             return history.acknowledged(key)
         clock, before = self._first_fetch.get(key, (0, []))
-        if self.plan.staleness == math.inf and before and clock < self.clock:
-            return before  # the refresh that was asked for then is here, because a commit came between
-        return [0] * len(self._cluster.workers)
+        if self.plan.staleness == math.inf and before and clock < self._settled:
+            return before  # the refresh that was asked for then has come
+        return [0] * PARTIES
 
     def _fetched(self, keys: list[str]) -> None:
         """Note what was done when a key was first asked for in this iteration."""
@@ -314,12 +323,12 @@ class Worker:
             needed = max(0, self.clock - int(staleness))
             history.check_quorum(needed)
             least = history.promised(key, needed)
-        history.check_value(key, value, least, self.number)
+        history.check_value(key, value, least, self.party)
 
     # --- own keys: only this worker changes them, so every read has exactly one right answer ------------------------
 
     def _own_key(self) -> str:
-        return f"own-{self.number}-{self.rng.randrange(2)}"
+        return f"own-{self.party}-{self.rng.randrange(2)}"
 
     def _own_write(self) -> Script:
         key, value = self._own_key(), self.rng.choice((self.rng.randrange(9), [self.rng.randrange(9)]))
@@ -344,7 +353,7 @@ class Worker:
             self._failing += fails
 
     def _expect_success(self, outcome: Pending) -> None:
-        assert outcome.error is None or isinstance(outcome.error, ConnectionLost), f"{self.number}: {outcome.error}"
+        assert outcome.error is None or isinstance(outcome.error, ConnectionLost), f"{self.party}: {outcome.error}"
 
     def _expect_failure(self, pending: Pending) -> Script:
         try:
@@ -367,7 +376,7 @@ class Worker:
         assert flags == [was_there], f"{key}: removed {flags}, was there {was_there}"
 
     def _own_read(self) -> Script:
-        keys = [f"own-{self.number}-{n}" for n in range(2)]
+        keys = [f"own-{self.party}-{n}" for n in range(2)]
         values, missing = yield self.session.read(keys)
         expected = [self._own.get(key) for key in keys]
         assert values == expected, f"{keys} are {values}, not {expected}"
@@ -375,8 +384,8 @@ class Worker:
 
     def check_final(self, store: dict[str, Any]) -> None:
         """At the end the servers hold what this worker's own updates make, one after the other."""
-        mine = {key: value for key, value in store.items() if key.startswith(f"own-{self.number}-")}
-        assert self.died or mine == self._own, f"worker {self.number}: {mine}, not {self._own}"
+        mine = {key: value for key, value in store.items() if key.startswith(f"own-{self.party}-")}
+        assert self.died or mine == self._own, f"worker {self.party}: {mine}, not {self._own}"
 
 
 def _own_result(value: Any, delta: Any, updater: str) -> Any:
