@@ -26,9 +26,9 @@ def main(algorithm: type[Algorithm], argv: Sequence[str] | None = None) -> Algor
     """Make `algorithm(**settings)`, call its `solve()`, and return it.
 
     The settings are those of the JSON file of `-c` (or of `prun -c`), and then `name=value` arguments; a value is
-    read as JSON where it is JSON (or `inf`, `None`), unless the parameter is annotated as str. A name that the constructor
-    does not have ends the program with a message. A rank that calls `sys.exit` with an error ends them all. On a
-    server that imports the script this does nothing, and returns None.
+    read as JSON where it is JSON (or `inf`, `None`), unless the parameter is annotated as str. A name that the
+    constructor does not have ends the program with a message. A rank that calls `sys.exit` with an error ends them
+    all. On a server that imports the script this does nothing, and returns None.
     """
     if Process.is_server:
         return None
