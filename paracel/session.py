@@ -145,7 +145,8 @@ class Session(Exchange):
                 own = range(len(keys)) if positions is None else positions
                 missing.update(keys[own[at]] for at in reply.missing)
                 values = reply.values if positions is None else _scatter(values, own, reply.values)
-                self._keep(pick(keys, positions), reply, missing, asked, into)
+                if self.staleness is not None:
+                    self._keep(pick(keys, positions), reply, missing, asked, into)
             return values, missing
 
         def make(positions: Any) -> Message:
@@ -154,8 +155,6 @@ class Session(Exchange):
         return self.ask_by_key(keys, make, combine)
 
     def _keep(self, keys: list[str], reply: m.Found | m.Updated, missing: Any, asked: int, keep: Keep) -> None:
-        if self.staleness is None:
-            return
         for key, value in zip(keys, reply.values, strict=True):
             if key in missing:
                 self.cache.drop([key])
@@ -211,8 +210,9 @@ class Session(Exchange):
             for part, positions in zip(replies, routes, strict=True):
                 failed = {keys[positions[at] if positions else at]: text for at, text in part.failures.items()}
                 failures.update(failed)
-                if reply:
+                if reply and self.staleness is not None:
                     self._keep(pick(keys, positions), part, failed, asked, self.cache.put)
+                if reply:
                     values = part.values if positions is None else _scatter(values, positions, part.values)
             if failures:
                 self.cache.drop(failures)
