@@ -14,7 +14,7 @@ from paracel.channel import Channel
 from paracel.errors import CoordinatorLost, ServerLost
 from paracel.messages import Envelope, Message
 from paracel.pending import Pending, all_done, gather
-from paracel.ring import Ring
+from paracel.ring import Ring, in_parts
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ COORDINATOR = -1
 #: For how many seconds there may be no connection to the coordinator.
 COORDINATOR_PATIENCE = 15
 STRAGGLER_SECONDS = 30.0
+#: How many keys a request has at most.
+PART_KEYS = 16384
 
 
 class Exchange:
@@ -53,8 +55,11 @@ class Exchange:
     def ask_by_key(
         self, keys: list[str], make: Callable[[Any], Message], combine: Callable[[list[Any], list[Any]], Any]
     ) -> Pending:
-        """Send each server the request of its own keys: `make(positions)`; `combine(replies, positions of each)`."""
-        routes = self.ring.route(keys)
+        """Send each server the request of its own keys: `make(positions)`; `combine(replies, positions of each)`.
+
+        Many keys go in parts, so that a server works on one while the next is packed here.
+        """
+        routes = in_parts(self.ring.route(keys), len(keys), PART_KEYS)
         parts = [self.ask(server, make(positions)) for server, positions in routes]
         return gather(parts, lambda replies: combine(replies, [positions for _, positions in routes]))
 

@@ -76,10 +76,28 @@ class Ring:
         return [(int(owners[part[0]]), part.tolist()) for part in parts]
 
 
-def pick(items: list[Any], positions: list[int] | None) -> list[Any]:
+#: Positions in a list: some, a run of them, or (None) all.
+Positions = list[int] | range | None
+
+
+def in_parts(routes: Sequence[tuple[int, list[int] | None]], count: int, most: int) -> list[tuple[int, Positions]]:
+    """The routes of `count` keys, none longer than `most`; the first part of each server comes first."""
+    parts: list[tuple[int, int, Positions]] = []
+    for server, positions in routes:
+        whole: Sequence[int] = range(count) if positions is None else positions
+        if len(whole) <= most:
+            parts.append((0, server, positions))
+        else:
+            parts += [(at, server, whole[at : at + most]) for at in range(0, len(whole), most)]  # type: ignore[misc]
+    return [(server, positions) for _, server, positions in sorted(parts, key=itemgetter(0))]
+
+
+def pick(items: list[Any], positions: Positions) -> list[Any]:
     """The items at the positions of a route."""
     if positions is None:
         return items
+    if isinstance(positions, range):
+        return items[positions.start : positions.stop]
     return list(itemgetter(*positions)(items)) if len(positions) > 1 else [items[positions[0]]]
 
 

@@ -18,7 +18,7 @@ from paracel.exchange import Exchange
 from paracel.functions import Functions
 from paracel.messages import Message
 from paracel.pending import Pending, gather
-from paracel.ring import pick
+from paracel.ring import Positions, pick
 from paracel.values import size_of
 
 BATCH_KEYS = 2048
@@ -135,7 +135,7 @@ class Session(Exchange):
     def _fetch(self, keys: list[str], keep: Keep | None = None) -> Pending:
         asked, changes = self.clock, self._changes
 
-        def combine(replies: list[m.Found], routes: list[list[int] | None]) -> tuple[list[Any], set[str]]:
+        def combine(replies: list[m.Found], routes: list[Positions]) -> tuple[list[Any], set[str]]:
             values: list[Any] = [None] * len(keys)
             missing: set[str] = set()
             self.last_read_clock = min((reply.clock for reply in replies), default=0)
@@ -204,7 +204,7 @@ class Session(Exchange):
         def make(positions: Any) -> Message:
             return m.Update(pick(keys, positions), pick(deltas, positions), updater, reply)
 
-        def combine(replies: list[m.Updated], routes: list[list[int] | None]) -> list[Any]:
+        def combine(replies: list[m.Updated], routes: list[Positions]) -> list[Any]:
             failures: dict[str, str] = {}
             values: list[Any] = [None] * len(keys)
             for part, positions in zip(replies, routes, strict=True):
@@ -238,7 +238,7 @@ class Session(Exchange):
         return self.ask_all(m.RemoveChosen(key_filter), lambda replies: sum(reply.count for reply in replies))
 
     def _flags(self, keys: list[str], kind: Callable[[list[str]], Message]) -> Pending:
-        def combine(replies: list[m.Flags], routes: list[list[int] | None]) -> list[bool]:
+        def combine(replies: list[m.Flags], routes: list[Positions]) -> list[bool]:
             flags: list[Any] = [False] * len(keys)
             for part, positions in zip(replies, routes, strict=True):
                 flags = part.flags if positions is None else _scatter(flags, positions, part.flags)
@@ -318,6 +318,9 @@ def _keep_nothing(_key: str, _value: Any, _clock: int, _asked: int) -> None:
 
 def _scatter(whole: list[Any], positions: Sequence[int], items: Sequence[Any]) -> list[Any]:
     """Put each item at its position."""
+    if isinstance(positions, range):
+        whole[positions.start : positions.stop] = items
+        return whole
     for at, item in zip(positions, items, strict=True):
         whole[at] = item
     return whole

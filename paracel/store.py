@@ -134,7 +134,7 @@ class Store:
         self, keys: Sequence[str], deltas: Sequence[Any], function: Callable[..., Any]
     ) -> list[Any] | None:
         """The fast path: the new values if all are plain numbers and every key comes once, else None."""
-        if not isinstance(function, Arithmetic) or len(keys) < 8 or len(set(keys)) != len(keys):
+        if not isinstance(function, Arithmetic) or len(keys) < 8:
             return None
         try:
             news = self._plain_results(keys, deltas, function.scalar)
@@ -143,7 +143,10 @@ class Store:
         kinds = set(map(type, news))
         if not kinds <= _NUMBERS or too_wide(news, kinds):
             return None
-        self._data.update(zip(keys, news))
+        entries = dict(zip(keys, news))
+        if len(entries) != len(keys):  # a key came twice, and both times found the same old value
+            return None
+        self._data.update(entries)
         return news
 
     def _plain_results(self, keys: Sequence[str], deltas: Sequence[Any], rule: Callable[[Any, Any], Any]) -> list[Any]:

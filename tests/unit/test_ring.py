@@ -8,7 +8,7 @@ from support.invariants import (
     check_ring_order,
 )
 
-from paracel.ring import SLOTS, Ring, pick, slot_of, slots_of
+from paracel.ring import SLOTS, Ring, in_parts, pick, slot_of, slots_of
 
 
 @pytest.mark.parametrize("servers", [[0], [0, 1], [2, 5, 9], list(range(8))])
@@ -68,3 +68,16 @@ def test_slots_of_many_keys_are_those_of_each():
     assert slots_of(keys).tolist() == [slot_of(key) for key in keys]
     assert slots_of([]).tolist() == []
     assert all(0 <= slot < SLOTS for slot in slots_of([str(number) for number in range(5000)]))
+
+
+@pytest.mark.parametrize("most", [1, 3, 1000])
+@pytest.mark.parametrize("servers", [1, 3])
+def test_parts_of_routes_hold_every_position_once(servers, most):
+    keys = [str(number) for number in range(100)]
+    ring = Ring(range(servers))
+    parts = in_parts(ring.route(keys), len(keys), most)
+    placed = [(key, server) for server, positions in parts for key in pick(keys, positions)]
+    assert sorted(placed) == sorted((key, ring.server_of(key)) for key in keys)
+    assert all(len(pick(keys, positions)) <= max(most, 1) for _, positions in parts)
+    first = [server for server, _ in parts[:servers]]
+    assert sorted(first) == list(range(servers)), "every server has something to do at once"
