@@ -181,7 +181,7 @@ def test_a_file_is_imported_once_and_its_main_part_does_not_run(job):
         known.load("updater", name)
     assert known.get("updater", f"{path}:double")(4, 0) == 8
     assert known.get("updater", f"{path}:Rules.triple")(4, 0) == 12
-    (module,) = [module for name, module in sys.modules.items() if name.startswith("paracel_job_")]
+    (module,) = [module for module in sys.modules.values() if getattr(module, "__file__", None) == str(path)]
     assert len(module.RUNS) == 1
 
 
