@@ -32,7 +32,6 @@ from paracel.values import (
 )
 
 VERSION = 1
-Frame = bytes | memoryview | np.ndarray[Any, Any]
 
 _TUPLE, _SCALAR, _INLINE, _FRAMED = 1, 2, 3, 4
 _KINDS = "biufc"
