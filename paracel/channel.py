@@ -9,7 +9,19 @@ from typing import Any
 
 from paracel import errors
 from paracel.errors import RequestError
-from paracel.messages import Envelope, Failure, Lost, Message, Probe, Read, Update, Waiting, Write
+from paracel.messages import (
+    Envelope,
+    Failure,
+    Lost,
+    Message,
+    Probe,
+    Push,
+    Read,
+    UnknownKeys,
+    Update,
+    Waiting,
+    Write,
+)
 from paracel.pending import Pending
 from paracel.values import key_sizes, sizes
 
@@ -67,9 +79,9 @@ class Channel:
         elif isinstance(message, Lost):
             self._probe_open = False
             return self._again(message.expected, view)
-        elif isinstance(message, Waiting):
+        elif isinstance(message, Waiting | UnknownKeys):
             self._probe_open = False
-            self.waiting = message
+            self.waiting = message if isinstance(message, Waiting) else None
         return []
 
     def tick(self, now: float, view: int) -> Envelope | None:
@@ -138,4 +150,6 @@ def request_size(message: Message) -> int:
         return 64 + sizes(message.values) + key_sizes(message.keys)
     if isinstance(message, Update):
         return 64 + sizes(message.deltas) + key_sizes(message.keys)
+    if isinstance(message, Push):
+        return 64 + sizes([message.selection, *message.values])
     return 64

@@ -6,12 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Self
 
+from numpy.typing import DTypeLike
+
 from paracel import messages as m
 from paracel.checks import check_count, check_staleness
 from paracel.connection import Connection
 from paracel.errors import ConfigError, ConnectionLost, KeyNotFound, ParacelError
 from paracel.functions import Kind, reference
+from paracel.open_tables import Tables
 from paracel.store import largest
+from paracel.table import Filters, Table, TableStatistics
 from paracel.task import Task
 from paracel.updaters import BUILTINS
 from paracel.values import check_key, check_keys, check_tree, check_value, check_values, copy_value
@@ -55,6 +59,7 @@ class Client:
         self._connection = Connection(address, key, worker, staleness, timeout)
         self._session = self._connection.session
         self._run = self._connection.run
+        self._tables = Tables(self._connection, self.register)
         try:
             self.enter()
         except BaseException:
@@ -106,7 +111,7 @@ class Client:
     def staleness(self, staleness: float | None) -> None:
         check_staleness(staleness, self.worker)
         self._session.staleness = staleness
-        self._session.cache.clear()
+        self._session.forget_cached()
 
     # --- reading ------------------------------------------------------------------------------------------
 
@@ -279,6 +284,46 @@ class Client:
 
     def _filter_name(self, key_filter: Named | None) -> str | None:
         return None if key_filter is None else self.register("key_filter", key_filter)
+
+    # --- tables -------------------------------------------------------------------------------------------
+
+    def table(
+        self,
+        name: str,
+        size: int | None = None,
+        dim: int = 1,
+        dtype: DTypeLike = "float32",
+        *,
+        init: Any = 0.0,
+        seed: int = 0,
+        updater: Any = "add",
+        apply: str = "push",
+        admit_after: int = 1,
+        expire_after: int | None = None,
+        max_rows: int | None = None,
+        push_filters: Filters = (),
+        pull_filters: Filters = (),
+    ) -> Table:
+        """The table of this name, made if it is not there; TableError, showing both, if it has other settings.
+
+        With `size` it is dense, with the keys 0 to size - 1; without, sparse: any uint64 (which needs numba). A row is
+        `dim` numbers of the dtype. It begins as `init` says: a number; "normal" or "uniform", or a pair of these and
+        a scale (a function of key and `seed` alone); or a function `f(keys) -> rows`. `updater` is a built-in one (add,
+        sub, mul, max, min, assign), a rule of `paracel.optim`, or a function `f(rows, deltas, state) -> rows`. With
+        `apply="commit"` the pushes of one clock are summed over all workers, and the updater is called once, when all
+        have committed that clock. A key of a sparse table has a row from its `admit_after`-th push on (what came
+        before is dropped), until nobody has pushed or pulled it for `expire_after` clocks, or it is the least
+        recently used of more than `max_rows` on its server. Filters are those of `paracel.filters`, in the order of
+        their work; they are this client's, not the table's.
+        """
+        return self._tables.open(
+            name, push_filters, pull_filters, size=size, dim=dim, dtype=dtype, init=init, seed=seed, updater=updater,
+            apply=apply, admit_after=admit_after, expire_after=expire_after, max_rows=max_rows,
+        )  # fmt: skip
+
+    def tables(self) -> dict[str, TableStatistics]:
+        """All tables of the job, by name: their settings and counters."""
+        return self._tables.statistics()
 
     # --- the clock ----------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """A session joined to sockets: it sends, receives, waits with deadlines, and closes.
 
-It has no thread of its own. The sockets are served whenever it is used; calls from several threads take turns.
+The sockets are served whenever it is used; calls from several threads take turns. Only while tasks wait for others to
+finish has it a thread of its own, so that they go on although their caller does something else.
 """
 
 import logging
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 JOIN_SECONDS = 30.0
+#: How often the sockets are looked at while tasks wait for others, and their client does something else.
+HELP_SECONDS = 0.001
 #: An update waits for replies while this client has more bytes than this on their way to one server.
 CREDIT_BYTES = 128 * 1024 * 1024
 
@@ -43,6 +46,7 @@ class Connection:
         self._timeout = timeout
         self._pid = os.getpid()
         self._ticked = time.monotonic()
+        self._helper = threading.Thread()  # one that is not alive
         self._coordinator = Link(address, key, new_identity(), watched=True)
         self._links: dict[int, Link] = {}
         try:
@@ -101,7 +105,20 @@ class Connection:
         self.check_usable()
         pending = start()
         self._send_outbox()
+        if self.session.held and not self._helper.is_alive():
+            self._helper = threading.Thread(target=self._go_on, name="paracel-held-tasks", daemon=True)
+            self._helper.start()
         return pending
+
+    def _go_on(self) -> None:
+        """On a thread of its own, while tasks wait for others: serve the sockets when nobody else does."""
+        while True:
+            with self.lock:
+                if self.closed or self.forked or not self.session.held:
+                    self._helper = threading.Thread()
+                    return
+                self.advance()
+            time.sleep(HELP_SECONDS)
 
     def check_usable(self) -> None:
         """Raise ClientClosed when it is closed, or was inherited by a forked child."""
@@ -147,10 +164,14 @@ class Connection:
     def respect_credit(self) -> None:
         """Wait while too many bytes are on their way to one server."""
         deadline = math.inf if self._timeout is None else time.monotonic() + self._timeout
-        while any(channel.bytes > CREDIT_BYTES for channel in self.session.channels.values()):
+        while self._in_debt():
             if time.monotonic() > deadline:
                 raise WaitTimeout(f"no reply from {self._describe()} in {self._timeout:g} s")
             self._receive(TICK_SECONDS)
+
+    def _in_debt(self) -> bool:
+        session = self.session
+        return session.held_bytes > CREDIT_BYTES or any(c.bytes > CREDIT_BYTES for c in session.channels.values())
 
     def _receive(self, seconds: float) -> None:
         """Wait for a message and take all that is here."""

@@ -8,6 +8,8 @@ ParacelError
 ├── KeyNotFound (KeyError)            a read of keys that nobody wrote
 ├── UpdateError                       an updater raised on a server; the value stayed as it was
 ├── ServerFunctionError               a key filter or server function raised on a server
+├── TableError (ValueError)           a table that is not there, or is not as it was asked for
+├── DependencyError                   a task that could not run, because one that it comes after failed
 ├── RequestError                      a server refused a request as malformed or not allowed
 ├── WireError                         bytes that are not a message of this protocol
 ├── WaitTimeout (TimeoutError)        a wait with a deadline that passed
@@ -69,6 +71,14 @@ class UpdateError(ParacelError):
 
 class ServerFunctionError(ParacelError):
     """A key filter or server function raised; the text is the server's traceback."""
+
+
+class TableError(ParacelError, ValueError):
+    """A table that is not there, exists with other settings, or does not take what it was given."""
+
+
+class DependencyError(ParacelError):
+    """A task was not run, because one that it comes after failed; `__cause__` is the first failure."""
 
 
 class RequestError(ParacelError):

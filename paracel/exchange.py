@@ -12,7 +12,7 @@ from typing import Any
 from paracel import messages as m
 from paracel.channel import Channel
 from paracel.errors import CoordinatorLost, ServerLost
-from paracel.messages import Envelope, Message
+from paracel.messages import READS, Envelope, Message
 from paracel.pending import Pending, all_done, gather
 from paracel.ring import Ring, in_parts
 
@@ -66,7 +66,7 @@ class Exchange:
     def acknowledged(self) -> Pending:
         """Done when every request so far has its reply, whatever it says; but not reads that wait for other workers."""
         outstanding = [request for channel in self.channels.values() for request in channel.outstanding.values()]
-        return all_done([r.pending for r in outstanding if not getattr(r.message, "min_clock", 0)])
+        return all_done([r.pending for r in outstanding if not _may_wait(r.message)])
 
     def give_up(self, server: int, number: int, error: Exception) -> Envelope:
         """Fail a request that cannot be sent; what is to be sent in its place."""
@@ -80,6 +80,8 @@ class Exchange:
             channel = self.channels[server]
             for again in channel.receive(envelope, self.view.number):
                 self.outbox.append((server, again))
+            if isinstance(envelope.message, m.UnknownKeys):
+                self._wanted(server, envelope.message)
             self._replied(server)
             if channel.waiting:
                 self._report_straggler(channel.waiting, server, now)
@@ -88,6 +90,9 @@ class Exchange:
 
     def _replied(self, server: int) -> None:
         """Called after each message of a server."""
+
+    def _wanted(self, server: int, message: m.UnknownKeys) -> None:
+        """Called when a server asks for a key list."""
 
     def tick(self, now: float, *, connected: bool = True) -> None:
         """To be called about once a second while something is awaited: asks after what stays without an answer.
@@ -138,3 +143,8 @@ class Exchange:
             "worker %s has waited %.0f s for clock %d: %s at clock %d",
             self.worker, now - since, waiting.min_clock, names, waiting.clock,
         )  # fmt: skip
+
+
+def _may_wait(message: Message) -> bool:
+    """Whether it is a read that the server may let wait for other workers."""
+    return type(message) in READS and getattr(message, "min_clock", 0) > 0

@@ -6,6 +6,7 @@ Everything about a function is checked when it is registered, so that no later c
 """
 
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -14,20 +15,36 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
+from paracel.checks import check_count
 from paracel.errors import FunctionError
 from paracel.updaters import BUILTINS
 
-Kind = Literal["updater", "key_filter", "server_function"]
+Kind = Literal[
+    "updater", "key_filter", "server_function", "table_updater", "table_function", "initial", "encoder", "decoder"
+]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _ARGUMENTS: Mapping[str, tuple[tuple[int, ...], str]] = {
     "updater": ((2,), "(value, delta)"),
     "key_filter": ((1, 2), "(key) or (key, value)"),
     "server_function": ((1,), "(entries, *arguments)"),
+    "table_updater": ((3,), "(rows, deltas, state)"),
+    "table_function": (tuple(range(3, 16)), "(keys, rows, state, *arguments)"),
+    "initial": ((1,), "(keys)"),
+    "encoder": ((1,), "(values)"),
+    "decoder": ((1,), "(payload)"),
+}
+#: The kinds that a decorator's function may be: over keys and values, or over tables.
+_DECORATED: Mapping[str, tuple[Kind, ...]] = {
+    "updater": ("updater", "table_updater"),
+    "key_filter": ("key_filter",),
+    "server_function": ("server_function", "table_function"),
 }
 _MARK = "__paracel_kind__"
+_STATE = "__paracel_state__"
+_INPUTS = "__paracel_inputs__"
 
 
 class Process:
@@ -36,12 +53,39 @@ class Process:
     is_server = False
 
 
-def updater(function: Function) -> Function:
-    """Mark `function(value, delta) -> value` as an updater.
+@overload
+def updater(function: Function) -> Function: ...
 
-    It should be pure: arrays come read-only, lists and dicts as copies. When it raises, the value stays.
+
+@overload
+def updater(*, state: Mapping[str, float] | None = None, inputs: int = 1) -> Callable[[Function], Function]: ...
+
+
+def updater(function: Any = None, *, state: Mapping[str, float] | None = None, inputs: int = 1) -> Any:
+    """Mark an updater: `f(value, delta) -> value` of a key, or `f(rows, deltas, state) -> rows` of a table.
+
+    One of a key should be pure: arrays come read-only, lists and dicts as copies. When it raises, the value stays.
+    One of a table gets arrays, (n,) or (n, dim), for n distinct keys: `deltas` is a tuple of arrays if a push has
+    several `inputs`; `state` maps each name of `state=`, which says how it begins, to an array shaped like rows, to be
+    changed in place. When it raises, nothing of the push is done.
     """
-    return _mark(function, "updater")
+    if function is None:
+        return functools.partial(updater, state=state, inputs=inputs)
+    marked = _mark(function, "updater")
+    columns = {str(name): float(initial) for name, initial in (state or {}).items()}
+    if (columns or inputs != 1) and not _accepts(function, 3):
+        raise FunctionError(
+            f"updater {function.__qualname__} has state= or inputs=, and must take (rows, deltas, state)"
+        )
+    check_count("inputs", inputs, 1)
+    setattr(marked, _STATE, columns)
+    setattr(marked, _INPUTS, inputs)
+    return marked
+
+
+def table_state(function: Callable[..., Any]) -> tuple[dict[str, float], int]:
+    """What a table's updater keeps for each row, with how it begins; and how many value arrays a push has."""
+    return dict(getattr(function, _STATE, {})), int(getattr(function, _INPUTS, 1))
 
 
 def key_filter(function: Function) -> Function:
@@ -50,30 +94,36 @@ def key_filter(function: Function) -> Function:
 
 
 def server_function(function: Function) -> Function:
-    """Mark `function(entries, *arguments) -> value` as a server function.
+    """Mark a function to be run on servers: `f(entries, *arguments)`, or `f(keys, rows, state, *arguments)` of a table.
 
-    `entries` is a read-only mapping of the keys and values that one server holds.
+    `entries` is a read-only mapping of the keys and values that one server holds. Of a table come the server's own
+    keys, uint64, its rows, and a dict of state arrays; rows and state may be changed in place.
     """
     return _mark(function, "server_function")
 
 
-def _mark(function: Function, kind: Kind) -> Function:
-    check_form(function, kind)
+def _mark(function: Function, kind: str) -> Function:
+    kinds = _DECORATED[kind]
+    if not callable(function) or not any(_has_form(function, each) for each in kinds):
+        check_form(function, kinds[0], " or ".join(_ARGUMENTS[each][1] for each in kinds))
     setattr(function, _MARK, kind)
     return function
 
 
-def check_form(function: Any, kind: Kind) -> None:
-    """Raise FunctionError unless the function can be called as its kind is."""
+def _has_form(function: Callable[..., Any], kind: Kind) -> bool:
+    return any(_accepts(function, count) for count in _ARGUMENTS[kind][0])
+
+
+def check_form(function: Any, kind: Kind, form: str = "") -> None:
+    """Raise FunctionError, naming the form, unless the function can be called as its kind is."""
     name = getattr(function, "__qualname__", repr(function))
     if not callable(function):
         raise FunctionError(f"{name} is not a function but a {type(function).__name__}")
-    marked = getattr(function, _MARK, kind)
-    if marked != kind:
+    marked = getattr(function, _MARK, None)
+    if marked is not None and kind not in _DECORATED[marked]:
         raise FunctionError(f"{name} is a {marked}, and a {kind} was asked for")
-    allowed, form = _ARGUMENTS[kind]
-    if not any(_accepts(function, count) for count in allowed):
-        raise FunctionError(f"{kind} {name}{inspect.signature(function)} must take {form}")
+    if not _has_form(function, kind):
+        raise FunctionError(f"{kind} {name}{inspect.signature(function)} must take {form or _ARGUMENTS[kind][1]}")
 
 
 def _accepts(function: Callable[..., Any], count: int) -> bool:
@@ -155,7 +205,11 @@ class Functions:
         for part in attribute.split("."):
             found = getattr(found, part, None)
         if found is None:
-            offered = sorted(n for n, f in vars(module).items() if getattr(f, _MARK, kind) == kind and callable(f))
+            offered = sorted(
+                n
+                for n, f in vars(module).items()
+                if kind in _DECORATED.get(getattr(f, _MARK, ""), (kind,)) and callable(f)
+            )
             raise FunctionError(f"{source} has no {attribute!r}; it has: {', '.join(offered) or 'no functions'}")
         self.add(kind, name, found)
 

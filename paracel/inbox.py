@@ -5,10 +5,10 @@ if they only read, are run again. Replies are kept until the sender confirms the
 replies is not served further once `UNCONFIRMED_BYTES` of them are on their way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from paracel.messages import READS, Entries, Envelope, Found, Message, Result, Updated
+from paracel.messages import READS, Entries, Envelope, Found, Message, Pulled, Result, Updated
 from paracel.values import size_of, sizes
 
 UNCONFIRMED_BYTES = 256 * 1024 * 1024
@@ -39,8 +39,10 @@ class Peer:
 class Inbox:
     """The peers of one server."""
 
-    def __init__(self) -> None:
+    def __init__(self, can_run: Callable[[Message], bool] = lambda _message: True) -> None:
+        """`can_run` says whether there is all that a request needs; if not, it waits, and those behind it."""
         self._peers: dict[bytes, Peer] = {}
+        self._can_run = can_run
         self.duplicates = 0
 
     def take(self, sender: bytes, envelope: Envelope) -> Iterator[Envelope]:
@@ -58,6 +60,18 @@ class Inbox:
             peer.held[envelope.request] = envelope
         yield from self._ready(peer)
 
+    def resume(self, sender: bytes) -> Iterator[Envelope]:
+        """The requests to run now that something has come which one of them waited for."""
+        peer = self._peers.get(sender)
+        if peer is not None:
+            yield from self._ready(peer)
+
+    def in_want(self, sender: bytes) -> Envelope | None:
+        """The sender's next request, if it is here and cannot run."""
+        peer = self._peers.get(sender)
+        following = peer.held.get(peer.next) if peer else None
+        return following if following is not None and not self._can_run(following.message) else None
+
     def is_repeated(self, sender: bytes, request: int) -> bool:
         """Whether the request was taken before."""
         repeated = request < self.expected(sender)
@@ -66,7 +80,10 @@ class Inbox:
 
     def _ready(self, peer: Peer) -> Iterator[Envelope]:
         while peer.next in peer.held and peer.unconfirmed <= UNCONFIRMED_BYTES:
-            envelope = peer.held.pop(peer.next)
+            envelope = peer.held[peer.next]
+            if not self._can_run(envelope.message):
+                return
+            del peer.held[peer.next]
             peer.running.add(peer.next)
             peer.next += 1
             yield envelope
@@ -105,6 +122,6 @@ class Inbox:
 
 
 def _reply_size(reply: Message) -> int:
-    if isinstance(reply, Found | Entries | Updated):
+    if isinstance(reply, Found | Entries | Updated | Pulled):
         return 64 + sizes(reply.values)
     return 64 + size_of(reply.value) if isinstance(reply, Result) else 64

@@ -145,6 +145,89 @@ class Forget(Message):
     """The sender is going away: drop what is kept for it. No answer."""
 
 
+# --- of tables ----------------------------------------------------------------------------------------------
+#
+# A `selection` names keys: a uint64 array; a range [first, last] (empty: [1, 0]); or None where a `digest`, the hash of
+# a list that the server has seen, stands for it. With both, the server keeps the list. Filters are in their wire form.
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTable(Message):
+    """Make a table with these settings, if it is not there; `servers` are those of the ring. Answer: Done."""
+
+    settings: Any
+    servers: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class DropTable(Message):
+    """Remove a table and all it holds. Answer: Done with 1 if it was there."""
+
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListTables(Message):
+    """Answer: Result, a dict of each table's settings and counters by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Push(Message):
+    """Let the table's updater take values in a worker's clock (-1: of no worker). Answer: Done, or of `reply` Pulled.
+
+    `mask` says, in bits, which of the selected keys the values are of (None: of all); `filters` and `metas` how they
+    are encoded.
+    """
+
+    table: str
+    worker: int
+    clock: int
+    selection: Any
+    digest: bytes
+    mask: bytes | None
+    values: Values
+    filters: Values
+    metas: Values
+    reply: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pull(Message):
+    """Send rows, and state of these names, once the server's clock has reached `min_clock`. Answer: Pulled.
+
+    With a `threshold`, only rows that have changed by more since `version`.
+    """
+
+    table: str
+    selection: Any
+    digest: bytes
+    state: Keys
+    filters: Values
+    threshold: float | None
+    version: int
+    min_clock: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunTable(Message):
+    """Run a function over the table's rows, or those selected; with `once` >= 0 once for that clock. Answer: Result."""
+
+    table: str
+    function: str
+    arguments: Values
+    selection: Any
+    once: int
+    min_clock: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyList(Message):
+    """A list of keys that the server asked for, and its hash. No answer."""
+
+    digest: bytes
+    keys: Any
+
+
 # --- a server answers -------------------------------------------------------------------------------------
 
 
@@ -201,6 +284,29 @@ class Result(Message):
     """What a server function returned."""
 
     value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled(Message):
+    """Rows, then state; the keys if the client could not know them. The clock is what they are valid for.
+
+    `mask` says, in bits, which of the keys the rows are of; `metas` how they are encoded; `version` for the next Pull.
+    """
+
+    values: Values
+    keys: Any
+    mask: bytes | None
+    metas: Values
+    version: int
+    clock: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownKeys(Message):
+    """The request waits for the key list of this hash: send it as a KeyList."""
+
+    request: int
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +419,13 @@ TAGS: dict[int, type[Message]] = {
     14: GetStatistics,
     15: Forget,
     16: Enter,
+    17: OpenTable,
+    18: DropTable,
+    19: ListTables,
+    20: Push,
+    21: Pull,
+    22: RunTable,
+    23: KeyList,
     32: Done,
     33: Found,
     34: Entries,
@@ -324,6 +437,8 @@ TAGS: dict[int, type[Message]] = {
     40: Failure,
     41: Statistics,
     42: Entered,
+    43: Pulled,
+    44: UnknownKeys,
     64: Register,
     65: Join,
     66: GetView,
@@ -333,7 +448,7 @@ TAGS: dict[int, type[Message]] = {
 }
 
 #: Requests that change nothing: their replies are not kept, a repetition reads again.
-READS = frozenset({Read, Scan, Top, Contains})
+READS = frozenset({Read, Scan, Top, Contains, Pull, ListTables})
 
 
 class Envelope(NamedTuple):

@@ -14,6 +14,7 @@ from paracel.client import Client, Named
 from paracel.functions import Kind
 from paracel.launch import job
 from paracel.loaders import Source
+from paracel.table import Table
 from paracel.task import Task
 
 _REQUIRED: Any = object()
@@ -214,6 +215,12 @@ class paralg:  # noqa: N801 - Paracel's name
         if use not in self._named:
             raise TypeError(f"paracel_{use} needs a key filter: give one, or call paracel_register_{use} before")
         return self._named[use]
+
+    # --- tables -------------------------------------------------------------------------------------------
+
+    def table(self, name: str, size: int | None = None, dim: int = 1, **settings: Any) -> Table:
+        """The table of this name, made if it is not there; the settings are those of `Client.table`."""
+        return self._client.table(name, size, dim, **settings)
 
     # --- iterations ---------------------------------------------------------------------------------------
 

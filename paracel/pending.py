@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from paracel.errors import DependencyError
+
 
 class Pending:
     """Filled exactly once, by `resolve` or `fail`; what is registered with `then` runs at that moment."""
@@ -92,3 +94,31 @@ def all_done(parts: Sequence[Pending]) -> Pending:
     if not parts:
         whole.resolve(None)
     return whole
+
+
+def run_after(before: Sequence[Pending], start: Callable[[], Pending]) -> Pending:
+    """What `start()` makes, called when all of `before` are done well. DependencyError if one of them failed."""
+    whole = Pending()
+
+    def go_on(_all: Pending) -> None:
+        error = next((each.error for each in before if each.error is not None), None)
+        if error is not None:
+            whole.fail(_not_run(error))
+            return
+        try:
+            begun = start()
+        except Exception as failed:
+            whole.fail(failed)
+            return
+        begun.then(lambda done: whole.fail(done.error) if done.error else whole.resolve(done.result()))
+
+    all_done(before).then(go_on)
+    return whole
+
+
+def _not_run(error: BaseException) -> DependencyError:
+    """The error of a task behind one that failed: it names the first cause."""
+    cause = error.__cause__ if isinstance(error, DependencyError) and error.__cause__ else error
+    not_run = DependencyError(f"not run, since a task before it failed: {type(cause).__name__}: {cause}")
+    not_run.__cause__ = cause
+    return not_run

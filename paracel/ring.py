@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest
 
+from paracel.hashing import SLOT_BITS, hash_bytes
 from paracel.values import encode_key
 
-SLOTS = 1024
-_SLOT_SHIFT = 64 - 10
+SLOTS = 1 << SLOT_BITS
+_SLOT_SHIFT = 64 - SLOT_BITS
 VIRTUAL_NODES = 160
 
 
 def slot_of(key: str) -> int:
     """The slot of one key, 0 to SLOTS - 1."""
-    return xxh3_64_intdigest(encode_key(key)) >> _SLOT_SHIFT
+    return hash_bytes(encode_key(key)) >> _SLOT_SHIFT
 
 
 def slots_of(keys: Sequence[str]) -> NDArray[np.int64]:
@@ -35,7 +35,7 @@ def slots_of(keys: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _hashes(encoded: Iterable[bytes], count: int) -> NDArray[np.uint64]:
-    return np.fromiter(map(xxh3_64_intdigest, encoded), np.uint64, count)
+    return np.fromiter(map(hash_bytes, encoded), np.uint64, count)
 
 
 class Ring:
@@ -104,5 +104,5 @@ def pick(items: list[Any], positions: Positions) -> list[Any]:
 def _circle(servers: Sequence[int]) -> tuple[NDArray[np.uint64], list[int]]:
     """The sorted points of the virtual nodes and the server that stands at each."""
     labels = [(f"{server}/{node}".encode(), server) for server in servers for node in range(VIRTUAL_NODES)]
-    placed = sorted((xxh3_64_intdigest(label), server) for label, server in labels)
+    placed = sorted((hash_bytes(label), server) for label, server in labels)
     return np.array([point for point, _ in placed], np.uint64), [server for _, server in placed]

@@ -16,9 +16,14 @@ from paracel.cache import Cache
 from paracel.errors import UpdateError
 from paracel.exchange import Exchange
 from paracel.functions import Functions
-from paracel.messages import Message
-from paracel.pending import Pending, gather
+from paracel.hashing import Keys
+from paracel.messages import Envelope, Message
+from paracel.optim import Rule
+from paracel.pending import Pending, all_done, gather, run_after
 from paracel.ring import Positions, pick
+from paracel.session_tables import SentKeys, SessionTable
+from paracel.tables.routes import Router
+from paracel.tables.spec import TableSpec, function_of, rule_of
 from paracel.values import size_of
 
 BATCH_KEYS = 2048
@@ -49,6 +54,10 @@ class Session(Exchange):
         self.cache = Cache()
         self.failures: list[Pending] = []
         self.last_read_clock = 0
+        self.tables: dict[str, SessionTable] = {}
+        self.held: set[Pending] = set()
+        self.held_bytes = 0
+        self._sent_keys = SentKeys()
         self._changes = 0
         self._batches: dict[int, Batch] = {}
 
@@ -73,9 +82,31 @@ class Session(Exchange):
             self._send_batch(server)
 
     def acknowledged(self) -> Pending:
-        """Done when every request and update so far has its reply, whatever it says."""
+        """Done when every request and update so far has its reply, whatever it says; held ones too."""
         self.flush()
-        return super().acknowledged()
+        return all_done([super().acknowledged(), *self.held])
+
+    def hold(self, before: Sequence[Pending], size: int, start: Callable[[], Pending]) -> Pending:
+        """Ask for something once other things are done, and have gone well; `size` bytes are kept for it meanwhile.
+
+        Outcome: what `start` is asked for, or DependencyError.
+        """
+        pending = run_after(before, start)
+        if not pending.done:
+            self.held.add(pending)
+            self.held_bytes += size
+            pending.then(lambda outcome: self._release(outcome, size))
+        return pending
+
+    def _release(self, pending: Pending, size: int) -> None:
+        self.held.remove(pending)
+        self.held_bytes -= size
+
+    def forget_cached(self) -> None:
+        """Drop all that was read."""
+        self.cache.clear()
+        for table in self.tables.values():
+            table.clear_cache()
 
     def _replied(self, server: int) -> None:
         if server in self._batches and not self.channels[server].outstanding:
@@ -284,6 +315,47 @@ class Session(Exchange):
         failures, self.failures = self.failures, []
         return next((pending for pending in failures if not pending.observed), None)
 
+    # --- tables ------------------------------------------------------------------------------------------
+
+    def ask_first(self, spec: TableSpec) -> Pending:
+        """Ask for a table where it is decided whose settings hold, if several clients ask at once."""
+        return self.ask(self.ring.server_of(spec.name), self._opening(spec))
+
+    def open_table(self, spec: TableSpec, inputs: int) -> Pending:
+        """Ask for it everywhere. Outcome: a SessionTable; a push has `inputs` arrays."""
+
+        def opened(_replies: list[Any]) -> SessionTable:
+            rule = None if function_of(spec.updater) else rule_of(spec, _no_function)
+            made = SessionTable(self, spec, rule, inputs, Router(spec, self.ring.owners))
+            return self.tables.setdefault(spec.name, made)
+
+        return self.ask_all(self._opening(spec), opened)
+
+    def _opening(self, spec: TableSpec) -> Message:
+        return m.OpenTable(spec.to_wire(), list(self.ring.servers))
+
+    def drop_table(self, name: str) -> Pending:
+        """Outcome: whether it was there."""
+        self.tables.pop(name, None)
+        return self.ask_all(m.DropTable(name), lambda replies: any(reply.count for reply in replies))
+
+    def watch(self, pending: Pending) -> Pending:
+        """Note a failure, so that one that nobody looks at is raised at the next commit."""
+        return self._watched(pending)
+
+    def knows(self, server: int, digest: bytes, keys: Keys, most: int) -> bool:
+        """Whether the server was sent this key list; from now on it was."""
+        return self._sent_keys.knows(server, digest, keys, most)
+
+    def lend(self, server: int, digest: bytes, keys: Keys, pending: Pending) -> None:
+        """Have a key list at hand, in case the server asks for it, until the request is done."""
+        self._sent_keys.lend(digest, keys, pending)
+
+    def _wanted(self, server: int, message: m.UnknownKeys) -> None:
+        keys = self._sent_keys.get(message.digest)
+        if keys is not None:
+            self.outbox.append((server, Envelope(0, 0, self.view.number, m.KeyList(message.digest, keys))))
+
     # --- the clock ---------------------------------------------------------------------------------------
 
     def enter(self) -> Pending:
@@ -310,6 +382,10 @@ class Session(Exchange):
         """Leave the quorum: nobody waits for this worker any more."""
         assert self.worker is not None
         return self.ask_all(m.Leave(self.worker), lambda _replies: None)
+
+
+def _no_function(reference: str) -> Rule:
+    raise AssertionError(f"{reference} is a function, and only servers run those")
 
 
 def _keep_nothing(_key: str, _value: Any, _clock: int, _asked: int) -> None:

@@ -6,14 +6,17 @@ turn of the server's loop. Nothing that a reply refers to ever changes.
 
 import traceback
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
 
 from paracel import messages as m
 from paracel.clock import SspClock
 from paracel.errors import CarryError, FunctionError, ParacelError
-from paracel.functions import Functions
+from paracel.functions import Functions, Kind
 from paracel.inbox import Inbox
 from paracel.messages import READS, Envelope, Message
+from paracel.shard_tables import ShardTables
 from paracel.store import Store
 from paracel.values import check_tree, copy_value
 
@@ -38,9 +41,11 @@ class Shard:
         self.store = Store()
         self.clock: SspClock[Asked] = SspClock(range(workers))
         self.functions = functions
-        self.inbox = Inbox()
+        self.tables = ShardTables(server, functions, self.clock)
+        self.inbox = Inbox(self.tables.can_run)
         self._parked: dict[tuple[bytes, int], int] = {}
         self._entered: dict[int, int] = {}
+        self._wanted: dict[bytes, int] = {}
         self._outbox: list[tuple[bytes, Envelope]] = []
         self._requests = self._operations = self.malformed = 0
 
@@ -52,6 +57,7 @@ class Shard:
             self._handle_repeated(Asked(sender, envelope))
         for ready in self.inbox.take(sender, envelope):
             self._run(Asked(sender, ready))
+        self._ask_for_keys(sender)
 
     def flush(self) -> list[tuple[bytes, Envelope]]:
         """The replies of this turn, in order."""
@@ -84,8 +90,7 @@ class Shard:
         self._requests += 1
         if isinstance(message, m.Enter):
             self._entered[message.worker] = asked.envelope.view
-        keys = getattr(message, "keys", None)  # in what only a server sends, no list
-        self._operations += len(keys) if keys and isinstance(keys, list) else 1
+        self._operations += _operations(message)
         self._answer(asked, self._reply_to(message))
 
     def _reply_to(self, message: Message) -> Message:
@@ -109,7 +114,8 @@ class Shard:
         self._outbox.append((receiver, Envelope(request, 0, 0, reply)))
 
     def _release(self, released: list[Asked]) -> None:
-        """Answer reads that were parked."""
+        """The clock may have moved: complete the tables' pushes, and then answer what was parked."""
+        self.tables.complete()
         for asked in released:
             self._parked.pop(asked.key, None)
             self._run(asked)
@@ -137,12 +143,32 @@ class Shard:
             self._handle_probe(sender, message.request)
         elif isinstance(message, m.GetStatistics):
             self._send(sender, 0, self.statistics())
+        elif isinstance(message, m.KeyList):
+            self._learn(sender, message)
         elif isinstance(message, m.Forget):
             self.inbox.forget(sender)
+            self._wanted.pop(sender, None)
         elif isinstance(message, m.Leave) and message.view >= self._entered.get(message.worker, 0):
             self._release(self.clock.leave(message.worker))
 
+    def _learn(self, sender: bytes, message: m.KeyList) -> None:
+        self.tables.learn(message)
+        for ready in self.inbox.resume(sender):
+            self._run(Asked(sender, ready))
+
+    def _ask_for_keys(self, sender: bytes, *, again: bool = False) -> bool:
+        """Ask for the key list that the sender's next request needs, once unless it is to be asked `again`."""
+        wanting = self.inbox.in_want(sender)
+        if wanting is None:
+            return False
+        if again or self._wanted.get(sender) != wanting.request:
+            self._wanted[sender] = wanting.request
+            self._send(sender, 0, m.UnknownKeys(wanting.request, getattr(wanting.message, "digest", b"")))
+        return True
+
     def _handle_probe(self, sender: bytes, request: int) -> None:
+        if self._ask_for_keys(sender, again=True):
+            return
         minimum = self._parked.get((sender, request))
         if minimum is not None:
             waiting = m.Waiting(request, minimum, self.clock.value, self.clock.slowest())
@@ -195,7 +221,7 @@ class Shard:
         return m.Done(sum(self.store.remove(keys)))
 
     def _load(self, message: m.Load) -> Message:
-        if message.kind not in ("updater", "key_filter", "server_function"):
+        if message.kind not in get_args(Kind):
             raise FunctionError(f"no kind of function {message.kind!r}")
         self.functions.load(message.kind, message.name)  # type: ignore[arg-type]
         return m.Done(1)
@@ -236,4 +262,17 @@ HANDLERS: dict[type[Message], Callable[[Shard, Any], Message]] = {
     m.Enter: Shard._enter,
     m.Commit: Shard._commit,
     m.Leave: Shard._leave,
+    m.OpenTable: lambda shard, message: shard.tables.open(message),
+    m.DropTable: lambda shard, message: shard.tables.drop(message),
+    m.ListTables: lambda shard, message: shard.tables.list(message),
+    m.Push: lambda shard, message: shard.tables.push(message),
+    m.Pull: lambda shard, message: shard.tables.pull(message),
+    m.RunTable: lambda shard, message: shard.tables.run(message),
 }
+
+
+def _operations(message: Message) -> int:
+    """How many keys a request is about."""
+    keys = getattr(message, "keys", None)  # in what only a server sends, no list
+    keys = getattr(message, "selection", None) if keys is None else keys
+    return len(keys) if isinstance(keys, list | np.ndarray) and len(keys) else 1

@@ -21,27 +21,27 @@ class Task:
     A failure that nobody has looked at by the next commit, synchronisation or close is raised there.
     """
 
-    __slots__ = ("_pending", "_waiter")
+    __slots__ = ("pending", "waiter")
 
     def __init__(self, pending: Pending, waiter: Waiter) -> None:
-        self._pending = pending
-        self._waiter = waiter
+        self.pending = pending
+        self.waiter = waiter
 
     def __repr__(self) -> str:
-        state = "under way" if not self._pending.done else "failed" if self._pending.error else "done"
+        state = "under way" if not self.pending.done else "failed" if self.pending.error else "done"
         return f"<Task {state}>"
 
     def done(self) -> bool:
         """Whether it has finished, well or not. Never blocks."""
-        if not self._pending.done:
-            self._waiter.look()
-        return self._pending.done
+        if not self.pending.done:
+            self.waiter.look()
+        return self.pending.done
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until it has finished; does not raise its error. WaitTimeout after `timeout` seconds says for whom."""
-        self._waiter.wait(self._pending, timeout)
+        self.waiter.wait(self.pending, timeout)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait, and return the outcome; raises the error of a task that failed, and WaitTimeout."""
         self.wait(timeout)
-        return self._pending.result()
+        return self.pending.result()

@@ -64,7 +64,15 @@ def nested(leaves: Any, most: int = 12) -> Any:
 
 
 VALUES = nested(LEAVES)
-_SIMPLE = {int: INTS, str: KEYS, bool: st.booleans(), type(None): st.none(), Any: VALUES}
+_SIMPLE = {
+    int: INTS,
+    str: KEYS,
+    bool: st.booleans(),
+    bytes: st.binary(max_size=20),
+    float: FLOATS,
+    type(None): st.none(),
+    Any: VALUES,
+}
 
 
 def of_hint(hint: Any) -> Any:

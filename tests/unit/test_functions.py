@@ -48,9 +48,9 @@ def job(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("mark", "good", "bad"),
     [
-        (updater, [lambda v, d: v, lambda v, d, x=1: v, lambda *a: a], [lambda v: v, lambda v, d, x: v, lambda: 1]),
+        (updater, [lambda v, d: v, lambda v, d, s: v, lambda *a: a], [lambda v: v, lambda v, d, s, x: v, lambda: 1]),
         (key_filter, [lambda k: 1, lambda k, v: 1, lambda *a: 1], [lambda: 1, lambda a, b, c: 1, lambda *, k: 1]),
-        (server_function, [lambda e: 1, lambda e, *a: 1, lambda e, x=1: 1], [lambda: 1, lambda e, x: 1]),
+        (server_function, [lambda e: 1, lambda e, *a: 1, lambda k, r, s: 1], [lambda: 1, lambda e, x: 1]),
     ],
 )
 def test_the_form_is_checked_when_marked(mark, good, bad):

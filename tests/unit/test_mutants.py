@@ -229,13 +229,13 @@ MUTANTS = [
     ),
     Mutant(BALANCE, "few points a server", ring, "VIRTUAL_NODES", lambda _: 3),
     Mutant(SAME, "whoever comes first stands first", ring, "sorted", lambda _: list),
-    Mutant(GOLDEN, "another hash", ring, "xxh3_64_intdigest", lambda _: lambda data: hash(data) & (1 << 64) - 1),
+    Mutant(GOLDEN, "another hash", ring, "hash_bytes", lambda _: lambda data: hash(data) & (1 << 64) - 1),
     Mutant(
         GOLDEN,
         "slots by the low bits",
         ring,
         "slot_of",
-        lambda _: lambda key: ring.xxh3_64_intdigest(ring.encode_key(key)) % 1024,
+        lambda _: lambda key: ring.hash_bytes(ring.encode_key(key)) % 1024,
     ),
     # what was handed out, and what a failure leaves
     Mutant(STORE, "arrays are handed out as they are", Store, "_lend", lambda _: lambda self, keys, values: values),

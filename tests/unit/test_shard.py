@@ -317,7 +317,7 @@ def test_a_repeated_read_that_waits_is_kept_once(shard, peer):
 
 def test_every_handler_gives_a_message(shard, peer):
     """Whatever a handler does with odd numbers, it answers, and the server goes on."""
-    odd = {int: -1, str: "", bool: False, list: [], float: 0.0}
+    odd = {int: -1, str: "", bytes: b"", bool: False, list: [], float: 0.0}
     for kind in HANDLERS:
         given = [odd.get(getattr(hint, "__origin__", hint)) for hint in kind.__annotations__.values()]
         assert isinstance(peer.ask(kind(*given)), m.Message)

@@ -1,0 +1,39 @@
+"""Hashes that are the same on every machine and in every version: the only module that knows xxhash. No policy here."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest, xxh3_128_digest
+
+Keys = NDArray[np.uint64]
+
+#: The number of high bits of a hash that name its slot.
+SLOT_BITS = 10
+_SHIFT = 64 - SLOT_BITS
+#: The 64-bit hash of some bytes, an int (XXH3).
+hash_bytes = xxh3_64_intdigest
+
+
+def digest(keys: Keys) -> bytes:
+    """The 128-bit hash of a whole list of keys, 16 bytes (XXH3)."""
+    return xxh3_128_digest(np.ascontiguousarray(keys).view(np.uint8).data)
+
+
+def mix(numbers: Any) -> Keys:
+    """A well mixed 64-bit hash of each number, shape kept (the finaliser of splitmix64; Steele et al., OOPSLA 2014)."""
+    mixed = np.array(numbers, np.uint64)  # a copy: it is mixed in place
+    with np.errstate(over="ignore"):
+        mixed += np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(30)
+        mixed *= np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= mixed >> np.uint64(27)
+        mixed *= np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+def slots_of_numbers(seed: int, numbers: Any) -> NDArray[np.int64]:
+    """The slot of each number of the family that has this seed, shape (len(numbers),)."""
+    hashes = mix(np.asarray(numbers, np.uint64) ^ np.uint64(seed))
+    return (hashes >> np.uint64(_SHIFT)).astype(np.int64)

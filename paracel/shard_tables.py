@@ -1,0 +1,223 @@
+"""A server's side of tables: their messages to calls of its parts, and back. No sockets, no time.
+
+Filters are undone here on what comes, and done on what goes; nothing that a message says is believed unchecked.
+"""
+
+import logging
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from paracel import messages as m
+from paracel.clock import SspClock
+from paracel.errors import CarryError, TableError
+from paracel.filters import Filter, Part, decode_all, encode_all, from_wire, pack_mask, unpack_mask
+from paracel.functions import Functions, Kind
+from paracel.hashing import digest as digest_of
+from paracel.messages import Message
+from paracel.ring import Ring
+from paracel.tables.keylists import KeyLists
+from paracel.tables.merge import Pushed
+from paracel.tables.spec import TableSpec
+from paracel.tables.storage import Selection
+from paracel.tables.table import Table
+from paracel.values import check_tree, copy_value
+
+logger = logging.getLogger(__name__)
+
+#: How much memory key lists may take here that clients send as hashes.
+KEY_LIST_BYTES = 256 * 1024 * 1024
+_MOST_FILTERS = 256
+
+
+class ShardTables:
+    """The tables of one server."""
+
+    def __init__(self, server: int, functions: Functions, clock: SspClock[Any]) -> None:
+        self._server = server
+        self._functions = functions
+        self._clock = clock
+        self._tables: dict[str, Table] = {}
+        self._filters: dict[tuple[str, str], Filter] = {}
+        self._results: dict[tuple[str, str], dict[int, Any]] = {}
+        self.key_lists = KeyLists(KEY_LIST_BYTES)
+
+    # --- the tables themselves --------------------------------------------------------------------------------------
+
+    def open(self, message: m.OpenTable) -> Message:
+        """Make a table, or see that it is the same."""
+        spec = TableSpec.from_wire(message.settings)
+        known = self._tables.get(spec.name)
+        if known is not None:
+            known.spec.check_same(spec)
+            return m.Done(0)
+        updaters, initials = (partial(self._function, kind) for kind in ("table_updater", "initial"))
+        owners = Ring(message.servers).owners
+        self._tables[spec.name] = Table.open(spec, owners, self._server, updaters, initials)
+        return m.Done(1)
+
+    def drop(self, message: m.DropTable) -> Message:
+        """Remove a table."""
+        for results in [key for key in self._results if key[0] == message.table]:
+            del self._results[results]
+        return m.Done(int(self._tables.pop(message.table, None) is not None))
+
+    def list(self, _message: m.ListTables) -> Message:
+        """The settings and counters of all tables."""
+        return m.Result({name: _described(table) for name, table in self._tables.items()})
+
+    def complete(self) -> None:
+        """The clock may have moved: tables apply what was pushed in clocks that are complete now."""
+        for table in self._tables.values():
+            try:
+                table.complete(lambda clock: self._clock.reached(clock + 1), self._clock.value)
+            except (Exception, SystemExit):  # a user's updater may raise anything, and nobody waits for this
+                table.failure = traceback.format_exc(limit=-8).rstrip()
+                logger.error("the updater of table %r failed:\n%s", table.spec.name, table.failure)
+        for results in self._results.values():
+            for clock in [clock for clock in results if clock < self._clock.value]:
+                del results[clock]
+
+    # --- their rows -------------------------------------------------------------------------------------------------
+
+    def push(self, message: m.Push) -> Message:
+        """Give a push to its table."""
+        table = self._table(message.table)
+        pushed = self._pushed(message)
+        table.check_push(pushed.values)
+        table.push(pushed, message.clock, message.worker < 0 or self._clock.reached(message.clock + 1))
+        if not message.reply:
+            return m.Done(len(pushed.values[0]))
+        rows, _ = table.pull(pushed.keys, [])
+        return m.Pulled(rows, None, None, [], 0, self._clock.value)
+
+    def pull(self, message: m.Pull) -> Message:
+        """Send rows of a table."""
+        table = self._table(message.table)
+        selection = self._selection(message.selection, message.digest)
+        version, mask, keys = 0, None, None
+        if message.threshold is None:
+            values, keys = table.pull(selection, message.state)
+        else:
+            rows, newer, version = table.pull_published(selection, message.threshold, message.version)
+            values, mask = [rows], pack_mask(newer)
+        filters = [self._filter(message.table, wire) for wire in message.filters]
+        part, metas, _ = encode_all(filters, Part(None, values), [None] * len(filters))
+        return m.Pulled(part.values, keys, mask, metas, version, self._clock.value)
+
+    def run(self, message: m.RunTable) -> Message:
+        """Run a user's function over a table."""
+        table = self._table(message.table)
+        function = self._function("table_function", message.function)
+        results = self._results.setdefault((message.table, message.function), {}) if message.once >= 0 else {}
+        if message.once not in results:
+            selection = None if message.selection is None else self._selection(message.selection, b"")
+            results[message.once] = _carried(table.run(function, selection, message.arguments), message.function)
+        return m.Result(results[message.once])
+
+    # --- key lists --------------------------------------------------------------------------------------------------
+
+    def can_run(self, message: Message) -> bool:
+        """Whether the keys are known that a request names by their hash."""
+        return not isinstance(message, m.Push | m.Pull) or not _is_hashed(message) or message.digest in self.key_lists
+
+    def learn(self, message: m.KeyList) -> None:
+        """Keep a key list, if it is what it says it is."""
+        try:
+            keys = _checked(message.keys)
+        except TableError:
+            return
+        if not isinstance(keys, tuple) and digest_of(keys) == message.digest:
+            self.key_lists.put(message.digest, keys)
+
+    # --- what messages bring ----------------------------------------------------------------------------------------
+
+    def _table(self, name: str) -> Table:
+        table = self._tables.get(name)
+        if table is None:
+            raise TableError(f"no table {name!r}; there are: {', '.join(map(repr, sorted(self._tables))) or 'none'}")
+        if table.failure:
+            raise TableError(f"the updater of table {name!r} failed at the end of a clock:\n{table.failure}")
+        return table
+
+    def _function(self, kind: Kind, reference: str) -> Callable[..., Any]:
+        self._functions.load(kind, reference)
+        return self._functions.get(kind, reference)
+
+    def _filter(self, table: str, wire: Any) -> Filter:
+        """One filter for each table and setting, since some draw random numbers, and must not draw the same again."""
+        key = (table, repr(wire))
+        if key not in self._filters:
+            if len(self._filters) >= _MOST_FILTERS:
+                self._filters.clear()
+            self._filters[key] = from_wire(wire)
+        return self._filters[key]
+
+    def _selection(self, selection: Any, digest: bytes) -> Selection:
+        if selection is None and digest:
+            known = self.key_lists.get(digest)
+            if known is None:
+                raise TableError("a key list that this server does not know")
+            return known
+        keys = _checked(selection)
+        if digest and not isinstance(keys, tuple):
+            self.key_lists.put(digest, keys)
+        return keys
+
+    def _pushed(self, message: m.Push) -> Pushed:
+        """The keys and values of a push, decoded."""
+        filters = [from_wire(wire) for wire in message.filters]
+        keys: Any = message.selection
+        if not isinstance(keys, bytes):
+            keys = self._selection(keys, message.digest)
+        table = self._table(message.table)
+        ranged = isinstance(keys, tuple)
+        listed = table.keys_in(keys) if ranged and message.mask is not None else keys
+        count = table.count_in(keys) if ranged else None
+        mask = None
+        if message.mask is not None:
+            mask = unpack_mask(message.mask, len(listed))
+        part = Part(None if ranged else keys, list(message.values), mask, count=count)
+        decoded = decode_all(filters, part, message.metas)
+        if not ranged:
+            listed = decoded.keys
+        if mask is not None:
+            return Pushed(message.worker, listed[mask], decoded.values)
+        return Pushed(message.worker, keys if ranged else listed, decoded.values)
+
+
+def _is_hashed(message: m.Push | m.Pull) -> bool:
+    return message.selection is None and message.digest != b""
+
+
+def _checked(selection: Any) -> Selection:
+    """Keys as they may be: a uint64 array of one dimension, or a range."""
+    if isinstance(selection, np.ndarray) and selection.dtype == np.uint64 and selection.ndim == 1:
+        return selection
+    if isinstance(selection, list) and len(selection) == 2 and set(map(type, selection)) == {int}:
+        first, last = selection
+        if 0 <= first <= last + 1 <= 1 << 64:
+            return first, last + 1
+    raise TableError("keys are a uint64 array of one dimension, or a range [first, last]")
+
+
+def _described(table: Table) -> dict[str, Any]:
+    return {
+        "settings": table.spec.to_wire(),
+        "keys": table.part.count,
+        "bytes": table.nbytes,
+        "pushes": table.pushes,
+        "pulls": table.pulls,
+    }
+
+
+def _carried(value: Any, name: str) -> Any:
+    """What a user's function returned, as a reply may hold it."""
+    try:
+        check_tree(value)
+    except CarryError as error:
+        raise CarryError(f"the result of {name!r} {error}") from None
+    return copy_value(value)  # it may be part of the table, and that changes in place

@@ -1,0 +1,1 @@
+"""Tables: named families of vectors addressed by integer keys."""

@@ -1,0 +1,50 @@
+"""What readers of a table have been told, for pulls that send only what has changed significantly. No messages here.
+
+For a threshold the part keeps, beside each row, the value that was last told and a version. When a row is asked for
+and differs from what was told by more than the threshold, it is told anew, under a new version. A reader says up to
+which version it knows the rows, and gets those that are newer: so the server keeps nothing for each reader, and a
+repeated question gets a good answer.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paracel.tables.storage import ROWS, Array, Form, Part, Places
+
+#: How the names of columns with told values begin.
+TOLD = "told/"
+
+
+class Publisher:
+    """The told values of one part of a table."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._version = 0
+
+    def changed(self, places: Places | slice, threshold: float, since: int) -> tuple[NDArray[np.bool_], str, int]:
+        """Which of the places are newer than version `since`, the column that has what was told, the version now.
+
+        A place below 0, where there is no row, is always newer.
+        """
+        told, versions = self._columns(threshold)
+        rows = self._part.column(ROWS)
+        at = np.arange(*places.indices(len(rows))) if isinstance(places, slice) else places
+        known = at[at >= 0]
+        distance = np.abs(rows[known].astype(np.float64) - self._part.column(told)[known])
+        moved = (distance.reshape(len(known), -1) > threshold).any(axis=1) | (versions[known] == 0)
+        if moved.any():
+            self._version += 1
+            self._part.column(told)[known[moved]] = rows[known[moved]]
+            versions[known[moved]] = self._version
+        newer = np.ones(len(at), bool)
+        newer[at >= 0] = versions[known] > since
+        return newer, told, self._version
+
+    def _columns(self, threshold: float) -> tuple[str, Array]:
+        told, versions = f"{TOLD}{threshold!r}", f"version/{threshold!r}"
+        if not self._part.has(told):
+            rows = self._part.column(ROWS)
+            self._part.add_column(told, Form(rows.dtype, rows.shape[1:], 0))
+            self._part.add_column(versions, Form(np.dtype(np.int64), (), 0))
+        return told, self._part.column(versions)

@@ -1,0 +1,192 @@
+"""The rows that one process holds of one table, in columns: arrays that share the order of the rows. No rules here.
+
+The column "rows" holds the values; updaters and others add columns of their own. A dense part has all its rows from
+the start; a sparse one makes a row when a key needs one. `locate` gives places, which index every column.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paracel.tables.placement import DensePlaces
+
+Keys = NDArray[np.uint64]
+Places = NDArray[np.int64]
+Array = NDArray[Any]
+#: Keys as messages have them: a list, or the range from `begin` to `end`.
+Selection = Keys | tuple[int, int]
+#: What a new row begins with: a number for all, or a function of the keys.
+Fill = float | Callable[[Keys], Array]
+
+ROWS = "rows"
+#: By how much columns grow: little, since memory is what large tables are short of.
+GROWTH = 1.25
+LEAST_ROWS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a column holds for each row: a dtype, the shape of one row, and how it begins."""
+
+    dtype: np.dtype[Any]
+    tail: tuple[int, ...]
+    fill: Fill
+
+    def begin(self, keys: Callable[[], Keys], count: int) -> Array:
+        """Fresh rows of the column; `keys` is asked for only where the fill depends on them."""
+        shape = (count, *self.tail)
+        if callable(self.fill):
+            made = self.fill(keys())
+            if np.shape(made) != shape:
+                raise ValueError(f"an initial value of shape {np.shape(made)} for rows of shape {shape}")
+            return np.asarray(made, self.dtype)
+        return np.zeros(shape, self.dtype) if self.fill == 0 else np.full(shape, self.fill, self.dtype)
+
+
+class Part(Protocol):
+    """A part of a table, dense or sparse."""
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of memory that it takes."""
+
+    def keys(self) -> Keys:
+        """The keys in the order of their places, shape (count,)."""
+
+    def column(self, name: str) -> Array:
+        """A column, shape (count, ...): a view that may be written to."""
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a column."""
+
+    def add_column(self, name: str, form: Form) -> None:
+        """A new column beside the others."""
+
+    def locate(self, selection: Selection, create: bool = False) -> Places | slice:
+        """The place of each key: -1 where there is none, unless `create` makes it."""
+
+
+class DensePart:
+    """Rows that are all there from the start."""
+
+    def __init__(self, places: DensePlaces, rows: Form) -> None:
+        self._places = places
+        self.count = places.count
+        self._columns: dict[str, Array] = {}
+        self.add_column(ROWS, rows)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of memory that it takes."""
+        return sum(column.nbytes for column in self._columns.values())
+
+    def keys(self) -> Keys:
+        """The keys in the order of their places."""
+        return self._places.keys()
+
+    def column(self, name: str) -> Array:
+        """A column; a view that may be written to."""
+        return self._columns[name]
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a column."""
+        return name in self._columns
+
+    def add_column(self, name: str, form: Form) -> None:
+        """A new column beside the others."""
+        self._columns[name] = form.begin(self.keys, self.count)
+
+    def locate(self, selection: Selection, create: bool = False) -> Places | slice:
+        """The place of each key; of a range, the slice of the own ones."""
+        if isinstance(selection, tuple):
+            return self._places.span(*selection)
+        return self._places.places(selection)
+
+
+class SparsePart:
+    """Rows that come into being as they are needed."""
+
+    def __init__(self, rows: Form) -> None:
+        from paracel.tables.index import Index  # compiles; a process without sparse tables does without
+
+        self._index = Index()
+        self._forms: dict[str, Form] = {}
+        self._columns: dict[str, Array] = {}
+        self.add_column(ROWS, rows)
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return self._index.count
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of memory that it takes."""
+        return self._index.nbytes + sum(column.nbytes for column in self._columns.values())
+
+    def keys(self) -> Keys:
+        """The keys in the order of their places."""
+        return self._index.keys()
+
+    def column(self, name: str) -> Array:
+        """A column; a view that may be written to."""
+        return self._columns[name][: self.count]
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a column."""
+        return name in self._columns
+
+    def add_column(self, name: str, form: Form) -> None:
+        """A new column beside the others."""
+        self._forms[name] = form
+        self._columns[name] = form.begin(self.keys, self.count)
+
+    def locate(self, selection: Selection, create: bool = False) -> Places | slice:
+        """The place of each key, -1 where there is none, unless `create` makes it. Of a range, of the keys in it."""
+        if isinstance(selection, tuple):
+            begin, end = selection
+            keys = self.keys()
+            places = np.flatnonzero((keys >= np.uint64(begin)) & (keys <= np.uint64(max(0, end - 1))) & (begin < end))
+            return places[np.argsort(keys[places])]
+        if not create:
+            return self._index.find(selection)
+        before = self.count
+        places = self._index.insert(selection)
+        if self.count > before:
+            self._fill(before, selection, places)
+        return places
+
+    def keep(self, chosen: NDArray[np.bool_]) -> None:
+        """Keep only the chosen rows, shape (count,); the others are as if they had never been."""
+        self._columns = {name: self.column(name)[chosen] for name in self._columns}
+        self._index.keep(chosen)
+
+    def _fill(self, before: int, keys: Keys, places: Places) -> None:
+        """Begin the rows from `before` on; their keys are among these."""
+        new = self.count - before
+
+        def new_keys() -> Keys:
+            made = places >= before
+            fresh = np.empty(new, np.uint64)
+            fresh[places[made] - before] = keys[made]
+            return fresh
+
+        for name, form in self._forms.items():
+            column = self._with_room(name)
+            column[before : self.count] = form.begin(new_keys, new)
+
+    def _with_room(self, name: str) -> Array:
+        column = self._columns[name]
+        if len(column) < self.count:
+            longer = max(LEAST_ROWS, self.count, int(len(column) * GROWTH))
+            larger = np.empty((longer, *column.shape[1:]), column.dtype)
+            larger[: len(column)] = column
+            self._columns[name] = column = larger
+        return column
