@@ -5,12 +5,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import arrays, jobs, keys, small, table, words
+from benchmarks import arrays, jobs, keys, small, table, tables, words
 
 TOPICS: dict[str, Callable[[bool], Iterator[table.Figure]]] = {
     "small": small.measure,
     "keys": keys.measure,
     "arrays": arrays.measure,
+    "tables": tables.measure,
     "words": words.measure,
     "jobs": jobs.measure,
 }

@@ -4,6 +4,7 @@ Worker ranks run the user's code; server processes hold consistent-hashed shards
 registered updaters, and keep an SSP clock that bounds how stale a worker's reads can be.
 """
 
+from paracel import filters, optim
 from paracel.client import Client
 from paracel.errors import (
     CarryError,
@@ -11,6 +12,7 @@ from paracel.errors import (
     ConfigError,
     ConnectionLost,
     CoordinatorLost,
+    DependencyError,
     FunctionError,
     KeyNotFound,
     LaunchError,
@@ -19,6 +21,7 @@ from paracel.errors import (
     RequestError,
     ServerFunctionError,
     ServerLost,
+    TableError,
     UpdateError,
     WaitTimeout,
     WireError,
@@ -27,6 +30,7 @@ from paracel.functions import key_filter, server_function, updater
 from paracel.launch.embedded import connect
 from paracel.paralg import paralg
 from paracel.program import main
+from paracel.table import Table, TableStatistics
 from paracel.task import Task
 
 __all__ = [
@@ -36,6 +40,7 @@ __all__ = [
     "ConfigError",
     "ConnectionLost",
     "CoordinatorLost",
+    "DependencyError",
     "FunctionError",
     "KeyNotFound",
     "LaunchError",
@@ -44,13 +49,18 @@ __all__ = [
     "RequestError",
     "ServerFunctionError",
     "ServerLost",
+    "Table",
+    "TableError",
+    "TableStatistics",
     "Task",
     "UpdateError",
     "WaitTimeout",
     "WireError",
     "connect",
+    "filters",
     "key_filter",
     "main",
+    "optim",
     "paralg",
     "server_function",
     "updater",
