@@ -25,7 +25,7 @@ from paracel.filters import (
 )
 from paracel.hashing import digest as digest_of
 from paracel.messages import Message
-from paracel.optim import Rule
+from paracel.optim import Rule, builtin
 from paracel.pending import Pending, gather
 from paracel.tables.keylists import KeyLists
 from paracel.tables.merge import distinct
@@ -81,7 +81,7 @@ class SessionTable:
     def push(self, selection: Selection, values: list[Array], call: Call, *, reply: bool = False) -> Pending:
         """Outcome: None, or with `reply` the rows after the push."""
         asked = selection
-        if not isinstance(selection, tuple):
+        if not isinstance(selection, tuple) and not self._takes_repeats(call):
             selection, values = distinct(selection, values)
         routes = self._routes(selection, call)
         pendings = [self._send_push(route, values, call, reply=reply and selection is asked) for route in routes]
@@ -92,6 +92,11 @@ class SessionTable:
         if selection is not asked:  # some keys were repeated, and each position gets its row
             return self._fetch(asked, call, (), 0)
         return self._collect(routes, pendings, Call((), call.server), arrays=1, count=_count(asked))
+
+    def _takes_repeats(self, call: Call) -> bool:
+        """Whether keys may come twice: servers that only add can add one by one, and finding repeats takes longer."""
+        adds = self._rule == builtin("add") and (self.spec.size is None or self.spec.dim == 1)
+        return adds and not call.filters and self._cache is None
 
     def _routes(self, selection: Selection, call: Call) -> list[Route]:
         return [r for r in self.router.route(selection) if call.server is None or r.server == call.server]

@@ -27,7 +27,7 @@ class _Codec:
 
 
 def _lz4() -> Any:
-    import lz4.block  # type: ignore[import-untyped]
+    import lz4.block
 
     return lz4.block
 

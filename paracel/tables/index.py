@@ -66,6 +66,26 @@ def _insert(slot_keys: Any, slot_rows: Any, counts: Any, keys: Any, rows: Any) -
 
 
 @njit(cache=True, nogil=True)
+def _add_found(slots: Any, keys: Any, values: Any, deltas: Any, missing: Any) -> Any:
+    """Add to the rows of keys that are there; returns how many are not, and puts their positions into `missing`."""
+    slot_keys, slot_rows = slots
+    mask = np.uint64(len(slot_keys) - 1)
+    count = 0
+    for at in range(len(keys)):
+        key = keys[at]
+        place = _hash(key) & mask
+        while slot_rows[place] != 0 and slot_keys[place] != key:
+            place = (place + np.uint64(1)) & mask
+        row = np.int64(slot_rows[place]) - 1
+        if row < 0:
+            missing[count] = at
+            count += 1
+        else:
+            values[row] += deltas[at]
+    return count
+
+
+@njit(cache=True, nogil=True)
 def _refill(old_keys: Any, old_rows: Any, slot_keys: Any, slot_rows: Any, numbers: Any) -> None:
     """Put the rows of old slots into new, empty ones, under their new `numbers` (0: it goes; none at all: as it is)."""
     mask = np.uint64(len(slot_keys) - 1)
@@ -134,6 +154,15 @@ class Index:
             if self.count >= MOST_ROWS:
                 raise MemoryError(f"a server holds at most {MOST_ROWS} rows of a sparse table")
             self._rebuild(2 * len(self._keys), np.zeros(0, np.uint32))
+
+    def add(self, keys: Keys, values: NDArray[Any], deltas: NDArray[Any]) -> Rows:
+        """Add deltas to the rows of keys that are there, finding and adding in one walk; the positions of the others.
+
+        `values` has a row for each row of the index, `deltas` one for each key, both 1-D or both 2-D.
+        """
+        missing = np.empty(len(keys), np.int64)
+        count = _add_found((self._keys, self._rows), keys, values, deltas, missing)
+        return missing[:count]
 
     def keep(self, chosen: NDArray[np.bool_]) -> None:
         """Keep only the chosen rows, shape (count,); they move together, in their order."""

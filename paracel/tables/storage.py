@@ -163,6 +163,16 @@ class SparsePart:
             self._fill(before, selection, places)
         return places
 
+    def add(self, keys: Keys, deltas: Array) -> None:
+        """Add to the rows of keys, which may come twice; rows that are not there are made."""
+        from paracel.tables.index import add_at
+
+        missing = self._index.add(keys, self.column(ROWS), deltas)
+        if len(missing):
+            places = self.locate(keys[missing], create=True)
+            assert not isinstance(places, slice)
+            add_at(self.column(ROWS), places, deltas[missing])
+
     def keep(self, chosen: NDArray[np.bool_]) -> None:
         """Keep only the chosen rows, shape (count,); the others are as if they had never been."""
         self._columns = {name: self.column(name)[chosen] for name in self._columns}

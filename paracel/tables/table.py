@@ -1,6 +1,7 @@
 """One server's part of a table: pushes and pulls of its rows, by the table's rule. No messages, no sockets.
 
-What is handed out is a copy; what comes in is kept only until its clock is complete. Keys of one push are distinct.
+What is handed out is a copy; what comes in is kept only until its clock is complete. Keys of one push are distinct;
+where the rule is to add, and rows are added one by one (so not in a dense table with dim > 1), they need not be.
 """
 
 from collections.abc import Callable, Mapping
@@ -72,6 +73,7 @@ class Table:
         self._commits = Commits(self.keys_in)
         self._publisher = Publisher(self.part)
         self._adds = rule == builtin("add")
+        self._keeps = spec.expire_after is not None or spec.max_rows is not None
         self._admission = Admission(spec.admit_after) if spec.admit_after > 1 else None
         self._expiry = Expiry(self.part, spec.expire_after) if isinstance(self.part, SparsePart) else None
         self._recency = Recency(self.part, spec.max_rows) if isinstance(self.part, SparsePart) else None
@@ -129,6 +131,9 @@ class Table:
         if self._admission is not None and not isinstance(keys, tuple):
             admitted = self._admission.admit(keys, self.part)
             keys, values = keys[admitted], [value[admitted] for value in values]
+        if self._adds and isinstance(self.part, SparsePart) and not isinstance(keys, tuple) and not self._keeps:
+            self.part.add(keys, values[0])
+            return
         places = self._located(keys, create=True)
         self._change(places, values)
         self._touch(places)
@@ -275,10 +280,12 @@ def _make_part(spec: TableSpec, own_blocks: Places | None, fill: Callable[..., A
 
 
 def _add(rows: Array, places: Places | slice, deltas: Array, sparse: bool) -> None:
-    """The most frequent rule, without copies of rows."""
+    """The most frequent rule, without copies of rows. Places may come twice, but not where dense rows have dim > 1."""
     if sparse and not isinstance(places, slice):
         from paracel.tables.index import add_at
 
         add_at(rows, places, deltas)
+    elif rows.ndim == 1 and not isinstance(places, slice):
+        np.add.at(rows, places, deltas)
     else:
         rows[places] += deltas
