@@ -225,9 +225,11 @@ class SessionTable:
         message = m.Pull(self.spec.name, selection, digest, list(state), wire, threshold, version, needed)
         pending = self._session.ask(route.server, message)
         self._lend(route, digest, pending)
-        if _caching(filters) is not None and not isinstance(route.selection, tuple):
-            listed = 8 * route.count
-            self.state.count("pull", KeyCaching.name, listed, RANGE_BYTES + (0 if selection is None else listed))
+        if not isinstance(route.selection, tuple):
+            listed, hashed = 8 * route.count, RANGE_BYTES if digest else 0
+            sent = hashed + (0 if selection is None else listed)
+            for name in [one.name for one in filters if isinstance(one, KeyCaching)] + ["all"]:
+                self.state.count("pull", name, listed, sent)
         return pending
 
     def _collect(
@@ -270,8 +272,9 @@ class SessionTable:
         values = self._undone(reply, [one for one in filters if one.name not in _APART], count)
         if newer is None or threshold is None:
             return values
-        sent = values[0].nbytes + len(newer) // 8
-        self.state.count("pull", SignificantlyModified.name, route.count * self.spec.row_bytes, sent)
+        whole, sent = route.count * self.spec.row_bytes, values[0].nbytes
+        self.state.count("pull", SignificantlyModified.name, whole, sent + len(newer) // 8)
+        self.state.count("pull", "all", whole - sent, len(newer) // 8)
         keys = self.router.keys_of(route)
         return [self.state.told(threshold).renew(keys, newer, values[0], reply.version)]
 

@@ -31,8 +31,8 @@ class Publisher:
         rows = self._part.column(ROWS)
         at = np.arange(*places.indices(len(rows))) if isinstance(places, slice) else places
         known = at[at >= 0]
-        distance = np.abs(rows[known].astype(np.float64) - self._part.column(told)[known])
-        moved = (distance.reshape(len(known), -1) > threshold).any(axis=1) | (versions[known] == 0)
+        far = _differ(rows[known], self._part.column(told)[known], threshold)
+        moved = (far if far.ndim == 1 else far.any(axis=1)) | (versions[known] == 0)
         if moved.any():
             self._version += 1
             self._part.column(told)[known[moved]] = rows[known[moved]]
@@ -48,3 +48,10 @@ class Publisher:
             self._part.add_column(told, Form(rows.dtype, rows.shape[1:], 0))
             self._part.add_column(versions, Form(np.dtype(np.int64), (), 0))
         return told, self._part.column(versions)
+
+
+def _differ(rows: Array, told: Array, threshold: float) -> NDArray[np.bool_]:
+    """Where two arrays of one shape are further apart than the threshold; NaN is far from all."""
+    with np.errstate(invalid="ignore"):
+        near = np.abs(rows.astype(np.float64) - told) <= threshold
+    return ~(near | (rows == told))  # infinities less themselves are no numbers

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from paracel.optim import Rule
 from paracel.tables.placement import Blocks, DensePlaces
 from paracel.tables.spec import TableSpec
-from paracel.tables.storage import ROWS, Array, DensePart, Form, Part, Selection, SparsePart
+from paracel.tables.storage import ROWS, Array, DensePart, Form, Part, Places, Selection, SparsePart
 
 Mask = NDArray[np.bool_]
 
@@ -62,10 +62,12 @@ class RowCache:
         """Which of the keys have no row that is valid for this clock, shape (n,)."""
         return ~(self._column(_VALID, keys) > needed)
 
-    def due(self, keys: Selection, clock: int) -> Mask:
-        """Which have a row that was asked for before this clock of the worker."""
+    def start_refresh(self, keys: Selection, clock: int) -> Mask:
+        """Which have a row that was asked for before this clock of the worker; they count as asked for in it now."""
         asked = self._column(_ASKED, keys)
-        return (asked > 0) & (asked <= clock)
+        due = (asked > 0) & (asked <= clock)
+        self._part.column(_ASKED)[self._places(keys)[due]] = clock + 1
+        return due
 
     def rows(self, keys: Selection) -> Array:
         """A copy of the cached rows; of keys without one, anything."""
@@ -85,7 +87,7 @@ class RowCache:
 
     def end(self, fetch: Fetch, keys: Selection | None, rows: Array | None, clock: int) -> None:
         """What a pull has brought, valid for the clock; without keys: nothing."""
-        del self._open[fetch.number]
+        fetch = self._open.pop(fetch.number)  # as `clear` has left it
         if keys is not None and rows is not None and not (fetch.waits and self._pushes > fetch.pushes):
             self._keep(fetch, keys, rows, clock)
         oldest = min((each.pushes for each in self._open.values()), default=self._pushes)
@@ -109,10 +111,8 @@ class RowCache:
         self._open = {number: Fetch(number, -1, 0, True) for number in self._open}
 
     def _keep(self, fetch: Fetch, keys: Selection, rows: Array, clock: int) -> None:
-        places = self._part.locate(keys, create=True)
+        places = self._places(keys, create=True)
         newer = self._part.column(_VALID)[places] <= clock + 1
-        if isinstance(places, slice):
-            places = np.arange(places.start, places.stop)
         places, rows = places[newer], rows[newer]
         self._part.column(ROWS)[places] = rows
         self._part.column(_VALID)[places] = clock + 1
@@ -124,8 +124,7 @@ class RowCache:
 
     def _apply(self, keys: Selection, values: list[Array], fetch: int | None) -> None:
         """Apply a push to the rows that are cached; to those of one fetch only, if that is given."""
-        located = self._part.locate(keys)
-        places = np.arange(located.start, located.stop) if isinstance(located, slice) else located
+        places = self._places(keys)
         chosen = places >= 0
         chosen[chosen] = self._part.column(_VALID)[places[chosen]] > 0
         if fetch is not None:
@@ -136,6 +135,10 @@ class RowCache:
             return
         rows = self._part.column(ROWS)
         rows[places] = self._rule.apply(rows[places], values[0][chosen], {})
+
+    def _places(self, keys: Selection, create: bool = False) -> Places:
+        located = self._part.locate(keys, create)
+        return np.arange(located.start, located.stop) if isinstance(located, slice) else located
 
     def _column(self, name: str, keys: Selection) -> NDArray[Any]:
         places = self._part.locate(keys)

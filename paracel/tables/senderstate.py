@@ -81,13 +81,15 @@ class Told:
 
     def version(self, keys: Keys) -> int:
         """Up to which of the server's versions the rows of all these keys are known."""
-        return int(self._part.column(_VERSION)[self._part.locate(keys, create=True)].min(initial=1 << 62))
+        places = self._part.locate(keys, create=True)
+        return int(self._part.column(_VERSION)[places].min(initial=1 << 62))
 
     def renew(self, keys: Keys, newer: NDArray[np.bool_], rows: Array, version: int) -> Array:
         """Take the newer rows; all rows of the keys as they are now, shape (n,) or (n, dim)."""
         places = self._part.locate(keys, create=True)
-        self._part.column(ROWS)[np.asarray(places)[newer]] = rows
         versions = self._part.column(_VERSION)
+        latest = versions[places] <= version  # replies may come in another order
+        self._part.column(ROWS)[np.asarray(places)[newer & latest]] = rows[latest[newer]]
         versions[places] = np.maximum(versions[places], version)
         return self._part.column(ROWS)[places].copy()
 

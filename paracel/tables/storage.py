@@ -160,7 +160,11 @@ class SparsePart:
         before = self.count
         places = self._index.insert(selection)
         if self.count > before:
-            self._fill(before, selection, places)
+            try:
+                self._fill(before, selection, places)
+            except BaseException:  # a user's function makes their beginning
+                self.shorten(before)
+                raise
         return places
 
     def add(self, keys: Keys, deltas: Array) -> None:
@@ -177,6 +181,11 @@ class SparsePart:
         """Keep only the chosen rows, shape (count,); the others are as if they had never been."""
         self._columns = {name: self.column(name)[chosen] for name in self._columns}
         self._index.keep(chosen)
+
+    def shorten(self, count: int) -> None:
+        """Keep only the first `count` rows."""
+        if count < self.count:
+            self._index.keep(np.arange(self.count) < count)
 
     def _fill(self, before: int, keys: Keys, places: Places) -> None:
         """Begin the rows from `before` on; their keys are among these."""

@@ -4,7 +4,8 @@ What is handed out is a copy; what comes in is kept only until its clock is comp
 where the rule is to add, and rows are added one by one (so not in a dense table with dim > 1), they need not be.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -134,8 +135,20 @@ class Table:
         if self._adds and isinstance(self.part, SparsePart) and not isinstance(keys, tuple) and not self._keeps:
             self.part.add(keys, values[0])
             return
+        with self._making(keys) as places:
+            self._change(places, values)
+
+    @contextmanager
+    def _making(self, keys: Selection) -> Iterator[Places | slice]:
+        """The places of keys, made where they are not there; not made, after all, if what is done with them fails."""
+        before = self.part.count
         places = self._located(keys, create=True)
-        self._change(places, values)
+        try:
+            yield places
+        except BaseException:
+            if isinstance(self.part, SparsePart):
+                self.part.shorten(before)
+            raise
         self._touch(places)
         if self._recency is not None:
             self._recency.evict()
@@ -145,11 +158,10 @@ class Table:
         if self._adds:
             _add(rows, places, values[0], self.spec.size is None)
             return
-        state = {name: self.part.column(_state_column(name))[places].copy() for name in self._state}
+        state = self._state_of(places)
         deltas = values[0] if self.rule.inputs == 1 else tuple(values)
-        rows[places] = self.rule.apply(rows[places], deltas, state)
-        for name, column in state.items():
-            self.part.column(_state_column(name))[places] = column
+        new = self.rule.apply(rows[places], deltas, state)
+        self._put_back(new, state, places)
 
     # --- pulls ------------------------------------------------------------------------------------------------------
 
@@ -199,16 +211,25 @@ class Table:
         if selection is None:
             state = {name: self.part.column(_state_column(name)) for name in self._state}
             return function(self.part.keys(), self.part.column(ROWS), state, *arguments)
-        places = self._located(selection, create=True)
-        keys = self.part.keys()[places] if isinstance(selection, tuple) else selection
-        state = {name: self.part.column(_state_column(name))[places].copy() for name in self._state}
-        rows = self.part.column(ROWS)[places].copy()
-        result = function(keys, rows, state, *arguments)
-        self.part.column(ROWS)[places] = rows
-        for name, column in state.items():
-            self.part.column(_state_column(name))[places] = column
-        self._touch(places)
+        with self._making(selection) as places:
+            keys = self.part.keys()[places] if isinstance(selection, tuple) else selection
+            rows, state = self.part.column(ROWS)[places].copy(), self._state_of(places)
+            result = function(keys, rows, state, *arguments)
+            self._put_back(rows, state, places)
         return result
+
+    def _state_of(self, places: Places | slice) -> dict[str, Array]:
+        return {name: self.part.column(_state_column(name))[places].copy() for name in self._state}
+
+    def _put_back(self, rows: Array, state: Mapping[str, Array], places: Places | slice) -> None:
+        """Set rows and state at these places, or, where a user's function has spoilt a column, nothing at all."""
+        columns = [(self.part.column(_state_column(name))[places], state[name]) for name in self._state]
+        for name, (old, new) in zip(self._state, columns):
+            if np.shape(new) != old.shape or not np.can_cast(np.asarray(new).dtype, old.dtype, "same_kind"):
+                raise ValueError(f"state {name!r} is {old.dtype} of shape {old.shape}; change it in place")
+        self.part.column(ROWS)[places] = rows
+        for name, (_, new) in zip(self._state, columns):
+            self.part.column(_state_column(name))[places] = new
 
     # --- ranges -----------------------------------------------------------------------------------------------------
 
