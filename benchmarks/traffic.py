@@ -26,7 +26,7 @@ from paracel.filters import (
 )
 
 FEATURES, BATCHES, PASSES = 1_000_000, 10, 5
-LEARNING_RATE = 0.3
+LEARNING_RATE = 0.1
 
 PUSHES: dict[str, list[Filter]] = {
     "none": [],
@@ -36,10 +36,10 @@ PUSHES: dict[str, list[Filter]] = {
     "... and Compressing('zstd')  ": [KeyCaching(), FixedPoint(8), Compressing("zstd")],
     "KeyCaching, FixedPoint(4), Compressing('zstd')": [KeyCaching(), FixedPoint(4), Compressing("zstd")],
     "KeyCaching, RandomSkip(0.5)": [KeyCaching(), RandomSkip(0.5)],
-    "KeyCaching, SignificantlyModified(1e-4)": [KeyCaching(), SignificantlyModified(1e-4)],
+    "KeyCaching, SignificantlyModified(1e-3)": [KeyCaching(), SignificantlyModified(1e-3)],
     "KeyCaching, DropZeros": [KeyCaching(), DropZeros()],
-    "SignificantlyModified(1e-4), KeyCaching, FixedPoint(8), Compressing('zstd')": [
-        SignificantlyModified(1e-4), KeyCaching(), FixedPoint(8), Compressing("zstd"),
+    "SignificantlyModified(1e-3), KeyCaching, FixedPoint(8), Compressing('zstd')": [
+        SignificantlyModified(1e-3), KeyCaching(), FixedPoint(8), Compressing("zstd"),
     ],
 }  # fmt: skip
 PULLS: dict[str, list[Filter]] = {
@@ -73,7 +73,7 @@ def make_batches(samples: int) -> list[Batch]:
         features = np.searchsorted(shares, random.random((samples, 50)) * shares[-1])
         keys, columns = np.unique(features, return_inverse=True)
         indptr = np.arange(0, features.size + 1, 50)
-        rows = sp.csr_array((np.full(features.size, 0.2), columns.reshape(-1), indptr), shape=(samples, len(keys)))
+        rows = sp.csr_array((np.ones(features.size), columns.reshape(-1), indptr), shape=(samples, len(keys)))
         made.append(Batch(keys.astype(np.uint64), rows, (rows @ planted[keys] > 0).astype(float)))
     return made
 
@@ -87,7 +87,6 @@ def train(batches: list[Batch], push: Sequence[Filter], pull: Sequence[Filter]) 
                 weights = table.pull(batch.keys).result()
                 error = _probability(batch, weights) - batch.labels
                 table.push(batch.keys, batch.rows.T @ error / len(error))
-        table.flush().result()
         loss = np.mean([_loss(batch, table.pull(batch.keys, filters=()).result()) for batch in batches])
         sent = {direction: table_bytes(table, direction) for direction in ("push", "pull")}
     return sent["push"], sent["pull"], float(loss)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_no_placeholder_is_left(page: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("number", "expected"), [(0, "w = [ 1. -2.  3.]"), (1, "2\n[1, 2] [('b', 2)] None")])
+@pytest.mark.parametrize(("number", "expected"), [(0, "w = [ 1. -2.  3.]"), (1, "2\n[1, 2] [('b', 2)] None"), (3, "[-0.1  0.1]\n(3, 8)")])
 def test_code_of_the_readme_runs(number: int, expected: str, tmp_path: Path) -> None:
     script = tmp_path / "readme.py"
     script.write_text(code_blocks(README)[number], encoding="utf-8")
@@ -43,6 +44,36 @@ def test_code_of_the_readme_runs(number: int, expected: str, tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     assert expected in done.stdout
+
+
+def as_program(text: str) -> str:
+    """A page's code as one file: what servers import stands first, the rest is the main part."""
+    definitions, main = ["import numpy as np", "import paracel"], []
+    for block in code_blocks(text):
+        algorithm = re.match(r"class (\w+)\(paracel.paralg\)", block)
+        (definitions if algorithm or "@paracel." in block else main).append(block)
+        if algorithm:
+            main.append(f"{algorithm[1]}(rounds=20, staleness=0).solve()\n")
+    guarded = indent("\n".join([*main, "ps.close()"]), "    ")
+    return "\n".join(definitions) + '\nif __name__ == "__main__":\n' + guarded
+
+
+@pytest.mark.process
+def test_code_of_the_page_on_tables_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    expected = [comment for line in page.splitlines() for comment in re.findall(r"^\s*print\(.*\)  # (\S.*)", line)]
+    assert len(expected) >= 7
+    script = tmp_path / "page.py"
+    script.write_text(as_program(page), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=100, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.splitlines()
+    assert len(printed) == len(expected)
+    for line, comment in zip(printed, expected, strict=True):
+        numbers = re.findall(r"-?\d+\.?\d*", comment.partition(";")[0])
+        assert re.findall(r"-?\d+\.?\d*", line) == numbers, (line, comment)
 
 
 def test_public_names_are_in_order_and_documented() -> None:
