@@ -1,8 +1,9 @@
-"""Tables: sparse pushes and pulls of many keys, and dense ones with random keys. float32, one server.
+"""Tables: sparse pushes and pulls of many keys, dense ones with random keys, and whole dense tables as a range.
 
-The floor of sparse pushes is a loop compiled by numba that hashes and adds the same batches in one process
-(`batches.hash_and_add`), the floor of dense ones numpy's indexing of an array of the same size. Figures are of pushes
-that are on their way together, and of pulls likewise; `cold` is the first time, when the server has to make the rows.
+All with float32 and one server. The floor of sparse pushes is a loop compiled by numba that hashes and adds the same
+batches in one process (`batches.hash_and_add`), the floor of dense ones numpy's indexing of an array of the same size.
+Figures are of pushes that are on their way together, and of pulls likewise; `cold` is the first time, when the server
+has to make the rows. The floor of ranges moves the same bytes through bare sockets, as in `arrays`; it does not add.
 With two workers, each in a process of its own pushes all the batches; the floor does so twice.
 `python -m benchmarks.tables ADDRESS KIND SIZE KEYS COUNT DIM` is one such worker.
 """
@@ -18,11 +19,13 @@ from numpy.typing import NDArray
 
 import paracel
 from benchmarks import batches
+from benchmarks.bare import Bare
 from benchmarks.table import Figure
-from benchmarks.timing import Work, against, seconds_of, side_by_side, warmed
+from benchmarks.timing import Work, against, repeated, seconds_of, side_by_side, warmed
 
 ROOT = Path(__file__).resolve().parents[1]
 SPARSE, DENSE, MEMORY = "sparse tables", "dense table, random keys", "memory of a sparse table"
+RANGES = "dense table, all of it"
 WARM_TARGET, DENSE_TARGET, MEMORY_TARGET = 0.6, 0.4, 1.0
 MOST_KEY_BYTES = 40
 
@@ -39,6 +42,7 @@ def measure(quick: bool) -> Iterator[Figure]:
                 target = WARM_TARGET if size == 100_000 and dim == 1 else None
                 yield from _sparse(kind, batches.make(kind, size, keys, count), keys, dim, target)
     yield _two_workers("uniform", sizes[-1], keys, max(2, moved // sizes[-1]))
+    yield from _ranges(sizes=(1000,) if quick else (100_000, 1_000_000, 10_000_000), rounds=2 if quick else 9)
     yield from _dense(keys, batches.make("uniform", sizes[-1], keys, max(2, moved // sizes[-1])), 3 if quick else 7)
 
 
@@ -169,6 +173,26 @@ def _dense(size: int, given: list[Keys], rounds: int) -> Iterator[Figure]:
     name = f"{size:,} rows, {len(given[0]):,} keys"
     yield _figure(DENSE, f"push, {name}", pushed, added, moved, DENSE_TARGET)
     yield _figure(DENSE, f"pull, {name}", pulled, taken, moved, DENSE_TARGET)
+
+
+def _ranges(sizes: Sequence[int], rounds: int) -> Iterator[Figure]:
+    with paracel.connect(servers=1) as ps, Bare("transfer") as bare:
+        for size in sizes:
+            yield from _range(ps.table(f"whole {size}", size=size), bare, np.ones(size, np.float32), rounds)
+
+
+def _range(table: paracel.Table, bare: Bare, array: NDArray[np.float32], rounds: int) -> Iterator[Figure]:
+    repeats = min(100, max(1, 5_000_000 // len(array)))
+    bare.keep(array)
+    pairs = {
+        "push": (lambda: table.push(slice(None), array).result(), lambda: bare.keep(array)),
+        "pull": (lambda: table.pull().result(), bare.give),
+    }
+    for name, works in pairs.items():
+        times, floor = side_by_side(warmed([repeated(work, repeats) for work in works]), rounds)
+        pair = against(times, floor)
+        rates = [array.nbytes * repeats / 1e6 / seconds for seconds in (pair.seconds, pair.floor)]
+        yield Figure(RANGES, f"{name}, {len(array):,} rows", rates[0], "MB/s", rates[1], pair.ratio, None)
 
 
 def _figure(
