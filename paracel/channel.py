@@ -15,8 +15,10 @@ from paracel.messages import (
     Lost,
     Message,
     Probe,
+    Pull,
     Push,
     Read,
+    RunTable,
     UnknownKeys,
     Update,
     Waiting,
@@ -152,4 +154,6 @@ def request_size(message: Message) -> int:
         return 64 + sizes(message.deltas) + key_sizes(message.keys)
     if isinstance(message, Push):
         return 64 + sizes([message.selection, *message.values])
+    if isinstance(message, Pull | RunTable):
+        return 64 + sizes([message.selection])
     return 64

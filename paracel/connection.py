@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,18 @@ HELP_SECONDS = 0.001
 CREDIT_BYTES = 128 * 1024 * 1024
 
 
+_connections: "weakref.WeakSet[Connection]" = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    """In a forked child: locks may be held by threads that are not here, and would keep users from being told."""
+    for connection in _connections:
+        connection.lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 class Connection:
     """One client's sockets to the coordinator and to every server, and its session."""
 
@@ -42,6 +55,7 @@ class Connection:
     ) -> None:
         self.address = address
         self.lock = threading.RLock()
+        _connections.add(self)
         self.closed = False
         self._timeout = timeout
         self._pid = os.getpid()

@@ -11,6 +11,7 @@ ParacelError
 ├── TableError (ValueError)           a table that is not there, or is not as it was asked for
 ├── DependencyError                   a task that could not run, because one that it comes after failed
 ├── RequestError                      a server refused a request as malformed or not allowed
+│   └── ReadTooOld                    a read whose reply got lost; clients ask anew, and nobody sees it
 ├── WireError                         bytes that are not a message of this protocol
 ├── WaitTimeout (TimeoutError)        a wait with a deadline that passed
 ├── ConnectionLost (ConnectionError)
@@ -83,6 +84,10 @@ class DependencyError(ParacelError):
 
 class RequestError(ParacelError):
     """A server refused a request; the text says why."""
+
+
+class ReadTooOld(RequestError):
+    """The reply of a read got lost, and to repeat it would show what its sender did later. It is asked anew."""
 
 
 class WireError(ParacelError):

@@ -8,6 +8,8 @@ from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
 Keys = NDArray[np.uint64]
 
+#: What splitmix64 adds at each step.
+GAMMA = 0x9E3779B97F4A7C15
 #: The number of high bits of a hash that name its slot.
 SLOT_BITS = 10
 _SHIFT = 64 - SLOT_BITS
@@ -21,16 +23,24 @@ def digest(keys: Keys) -> bytes:
 
 
 def mix(numbers: Any) -> Keys:
-    """A well mixed 64-bit hash of each number, shape kept (the finaliser of splitmix64; Steele et al., OOPSLA 2014)."""
+    """A well mixed 64-bit hash of each number, shape kept: one step of splitmix64."""
     mixed = np.array(numbers, np.uint64)  # a copy: it is mixed in place
-    with np.errstate(over="ignore"):
-        mixed += np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(30)
-        mixed *= np.uint64(0xBF58476D1CE4E5B9)
-        mixed ^= mixed >> np.uint64(27)
-        mixed *= np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-    return mixed
+    with np.errstate(over="ignore"):  # of numbers without a dimension
+        mixed += np.uint64(GAMMA)
+        return scramble(mixed)
+
+
+def scramble(words: Keys) -> Keys:
+    """The finaliser of splitmix64 (Steele, Lea, Flood, OOPSLA 2014), in place.
+
+    A bijection in which each bit of the result depends on each bit given.
+    """
+    words ^= words >> np.uint64(30)
+    words *= np.uint64(0xBF58476D1CE4E5B9)
+    words ^= words >> np.uint64(27)
+    words *= np.uint64(0x94D049BB133111EB)
+    words ^= words >> np.uint64(31)
+    return words
 
 
 def slots_of_numbers(seed: int, numbers: Any) -> NDArray[np.int64]:

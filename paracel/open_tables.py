@@ -1,17 +1,18 @@
 """The tables of one client: opening them, listing them, and tasks that come after others."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from paracel import messages as m
 from paracel.connection import Connection
-from paracel.errors import ConfigError
+from paracel.errors import ConfigError, ConnectionLost, ParacelError, WaitTimeout
 from paracel.functions import Kind, table_state
 from paracel.optim import Rule
 from paracel.pending import Pending
 from paracel.session_tables import SessionTable
-from paracel.table import Filters, Table, TableStatistics
-from paracel.tables.spec import function_wire, make_spec
+from paracel.table import Filters, Table, TableStatistics, check_filters
+from paracel.tables.spec import TableSpec, function_wire, make_spec
 from paracel.task import Task
 from paracel.updaters import BUILTINS
 
@@ -29,15 +30,28 @@ class Tables:
 
     def open(self, name: str, push_filters: Filters, pull_filters: Filters, **settings: Any) -> Table:
         """The table of this name and these settings (those of `make_spec`), made if it is not there."""
+        check_filters(push_filters, "push")
+        check_filters(pull_filters, "pull")
         settings["updater"], inputs = self._updater(settings["updater"])
-        if callable(settings["init"]):
-            settings["init"] = function_wire(self.register("initial", settings["init"]))
+        init = settings["init"]
+        if callable(init) or (isinstance(init, str) and ":" in init):
+            settings["init"] = function_wire(self.register("initial", init))
         spec = make_spec(name, **settings)
         with self._connection.lock:
-            self._connection.run(lambda: self._session.ask_first(spec))
-            opened: SessionTable = self._connection.run(lambda: self._session.open_table(spec, inputs))
-        opened.spec.check_same(spec)
+            made = self._connection.run(lambda: self._session.ask_first(spec)).count == 1
+            opened = self._opened(spec, inputs, made)
         return Table(self, self._session, opened, push_filters, pull_filters)
+
+    def _opened(self, spec: TableSpec, inputs: int, made: bool) -> SessionTable:
+        try:
+            opened: SessionTable = self._connection.run(lambda: self._session.open_table(spec, inputs))
+        except (ConnectionLost, WaitTimeout):
+            raise
+        except ParacelError:
+            if made:  # on some servers, and not on all: a user's function may raise on one
+                self._connection.run(lambda: self._session.drop_table(spec.name))
+            raise
+        return opened
 
     def statistics(self) -> dict[str, TableStatistics]:
         """All tables of the job."""
@@ -59,11 +73,9 @@ class Tables:
         if any(task.waiter is not connection for task in after):
             raise ConfigError("after= names a task of another client; wait for that one")
         with connection.lock:
-            if after:
-                before = [task.pending for task in after]
-                pending = connection.start(lambda: self._session.hold(before, size, start))
-            else:
-                pending = connection.start(start)
+            before = [task.pending for task in after]
+            asked = partial(self._session.hold, before, size, start) if after else start
+            pending = connection.start(lambda: self._session.watch(asked()))
             connection.advance()
             connection.respect_credit()
         return Task(pending, connection)

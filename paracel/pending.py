@@ -1,9 +1,10 @@
 """The outcome of something asked for: not there yet, a value, or an error. No waiting here: the client waits."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from paracel.errors import DependencyError
+from paracel.errors import DependencyError, ReadTooOld
 
 
 class Pending:
@@ -69,9 +70,11 @@ def gather(parts: Sequence[Pending], combine: Callable[[list[Any]], Any]) -> Pen
             whole.fail(error)
             return
         try:
-            whole.resolve(combine([part.result() for part in parts]))
+            value = combine([part.result() for part in parts])
         except Exception as failed:
             whole.fail(failed)
+            return
+        whole.resolve(value)  # an error of what comes after is not its own
 
     last = parts[0] if len(parts) == 1 else all_done(parts)
     last.then(finish)
@@ -96,11 +99,47 @@ def all_done(parts: Sequence[Pending]) -> Pending:
     return whole
 
 
-def run_after(before: Sequence[Pending], start: Callable[[], Pending]) -> Pending:
-    """What `start()` makes, called when all of `before` are done well. DependencyError if one of them failed."""
+def asked_anew(ask: Callable[[], Pending]) -> Pending:
+    """The outcome of a read that `ask()` asks for: again, as a new request, when its reply got lost too long ago."""
     whole = Pending()
 
-    def go_on(_all: Pending) -> None:
+    def look(read: Pending) -> None:
+        if isinstance(read.error, ReadTooOld):
+            ask().then(look)
+        elif read.error is not None:
+            whole.fail(read.error)
+        else:
+            whole.resolve(read.result())
+
+    ask().then(look)
+    return whole
+
+
+class Steps:
+    """Runs steps one by one; those that a step asks for after it, so that a line of any length takes no deep stack."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._running = False
+
+    def run(self, step: Callable[[], None]) -> None:
+        """Run the step now, or when the running one and those before it have ended."""
+        self._waiting.append(step)
+        if self._running:
+            return
+        self._running = True
+        try:
+            while self._waiting:
+                self._waiting.popleft()()
+        finally:
+            self._running = False
+
+
+def run_after(before: Sequence[Pending], start: Callable[[], Pending], steps: Steps) -> Pending:
+    """What `start()` makes, called as a step when all of `before` are done well; DependencyError if one failed."""
+    whole = Pending()
+
+    def go_on() -> None:
         error = next((each.error for each in before if each.error is not None), None)
         if error is not None:
             whole.fail(_not_run(error))
@@ -112,7 +151,7 @@ def run_after(before: Sequence[Pending], start: Callable[[], Pending]) -> Pendin
             return
         begun.then(lambda done: whole.fail(done.error) if done.error else whole.resolve(done.result()))
 
-    all_done(before).then(go_on)
+    all_done(before).then(lambda _all: steps.run(go_on))
     return whole
 
 

@@ -19,7 +19,7 @@ from paracel.functions import Functions
 from paracel.hashing import Keys
 from paracel.messages import Envelope, Message
 from paracel.optim import Rule
-from paracel.pending import Pending, all_done, gather, run_after
+from paracel.pending import Pending, Steps, all_done, asked_anew, gather, run_after
 from paracel.ring import Positions, pick
 from paracel.session_tables import SentKeys, SessionTable
 from paracel.tables.routes import Router
@@ -57,6 +57,7 @@ class Session(Exchange):
         self.tables: dict[str, SessionTable] = {}
         self.held: set[Pending] = set()
         self.held_bytes = 0
+        self._steps = Steps()
         self._sent_keys = SentKeys()
         self._changes = 0
         self._batches: dict[int, Batch] = {}
@@ -91,7 +92,7 @@ class Session(Exchange):
 
         Outcome: what `start` is asked for, or DependencyError.
         """
-        pending = run_after(before, start)
+        pending = run_after(before, start, self._steps)
         if not pending.done:
             self.held.add(pending)
             self.held_bytes += size
@@ -116,6 +117,9 @@ class Session(Exchange):
 
     def read(self, keys: list[str]) -> Pending:
         """Outcome: the values in order, None where there is none, and the set of missing keys."""
+        return asked_anew(lambda: self._read(keys))
+
+    def _read(self, keys: list[str]) -> Pending:
         if self.staleness is None:
             return self._fetch(keys)
         stale = self._stale(dict.fromkeys(keys))
@@ -142,11 +146,11 @@ class Session(Exchange):
             self.last_read_clock = min(reply.clock for reply in replies)
             return replies
 
-        return self.ask_all(message, combine)
+        return asked_anew(lambda: self.ask_all(message, combine))
 
     def read_clock(self) -> Pending:
         """Outcome: the least of the servers' clocks."""
-        return self.ask_all(m.Read([], 0), lambda replies: min(reply.clock for reply in replies))
+        return asked_anew(lambda: self.ask_all(m.Read([], 0), lambda replies: min(reply.clock for reply in replies)))
 
     def _stale(self, keys: Iterable[str]) -> list[str]:
         """The keys that the cache cannot answer. Of the others, eventual reads ask for newer values behind it."""
@@ -161,7 +165,7 @@ class Session(Exchange):
 
     def fetch(self, keys: list[str]) -> Pending:
         """The same as `read`, past the cache and leaving nothing in it."""
-        return self._fetch(keys, _keep_nothing)
+        return asked_anew(lambda: self._fetch(keys, _keep_nothing))
 
     def _fetch(self, keys: list[str], keep: Keep | None = None) -> Pending:
         asked, changes = self.clock, self._changes
@@ -260,7 +264,7 @@ class Session(Exchange):
 
     def contains(self, keys: list[str]) -> Pending:
         """Outcome: for each key whether it is there."""
-        return self._flags(keys, m.Contains)
+        return asked_anew(lambda: self._flags(keys, m.Contains))
 
     def remove_chosen(self, key_filter: str | None) -> Pending:
         """Outcome: how many entries a key filter chose (None: all), and are gone."""
@@ -325,9 +329,12 @@ class Session(Exchange):
         """Ask for it everywhere. Outcome: a SessionTable; a push has `inputs` arrays."""
 
         def opened(_replies: list[Any]) -> SessionTable:
-            rule = None if function_of(spec.updater) else rule_of(spec, _no_function)
-            made = SessionTable(self, spec, rule, inputs, Router(spec, self.ring.owners))
-            return self.tables.setdefault(spec.name, made)
+            known = self.tables.get(spec.name)
+            if known is None or known.spec != spec:  # others may have dropped it, and made another
+                rule = None if function_of(spec.updater) else rule_of(spec, _no_function)
+                known = SessionTable(self, spec, rule, inputs, Router(spec, self.ring.owners))
+                self.tables[spec.name] = known
+            return known
 
         return self.ask_all(self._opening(spec), opened)
 

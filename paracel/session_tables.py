@@ -26,7 +26,7 @@ from paracel.filters import (
 from paracel.hashing import digest as digest_of
 from paracel.messages import Message
 from paracel.optim import Rule, builtin
-from paracel.pending import Pending, gather
+from paracel.pending import Pending, asked_anew, gather
 from paracel.tables.keylists import KeyLists
 from paracel.tables.merge import distinct
 from paracel.tables.routes import Route, Router, gathered
@@ -85,18 +85,30 @@ class SessionTable:
             selection, values = distinct(selection, values)
         routes = self._routes(selection, call)
         pendings = [self._send_push(route, values, call, reply=reply and selection is asked) for route in routes]
-        if self._cache is not None:
-            self._cache.push(selection, values)
+        self._push_cached(selection, values, routes, call)
         if not reply:
-            return gather(pendings, lambda _replies: None)
-        if selection is not asked:  # some keys were repeated, and each position gets its row
-            return self._fetch(asked, call, (), 0)
-        return self._collect(routes, pendings, Call((), call.server), arrays=1, count=_count(asked))
+            pushed = gather(pendings, lambda _replies: None)
+        elif selection is asked:
+            pushed = self._collect(routes, pendings, Call((), call.server), arrays=1, count=_count(asked))
+        else:  # some keys were repeated, and each position gets its row
+            fetched = asked_anew(lambda: self._fetch(asked, Call((), call.server), (), 0))
+            pushed = gather([*pendings, fetched], lambda outcomes: outcomes[-1])
+        pushed.then(lambda outcome: self.clear_cache() if outcome.error else None)  # the cached rows have it
+        return pushed
+
+    def _push_cached(self, selection: Selection, values: list[Array], routes: list[Route], call: Call) -> None:
+        """Apply a push, or what of it goes to the one server of the call, to the cached rows."""
+        if self._cache is None:
+            return
+        if call.server is None:
+            self._cache.push(selection, values)
+        for route in routes if call.server is not None else ():
+            self._cache.push(self.router.keys_of(route), [route.cut(value) for value in values])
 
     def _takes_repeats(self, call: Call) -> bool:
         """Whether keys may come twice: servers that only add can add one by one, and finding repeats takes longer."""
         adds = self._rule == builtin("add") and (self.spec.size is None or self.spec.dim == 1)
-        return adds and not call.filters and self._cache is None
+        return adds and self.spec.admit_after == 1 and not call.filters and self._cache is None
 
     def _routes(self, selection: Selection, call: Call) -> list[Route]:
         return [r for r in self.router.route(selection) if call.server is None or r.server == call.server]
@@ -104,7 +116,8 @@ class SessionTable:
     def _send_push(self, route: Route, values: list[Array], call: Call, *, reply: bool) -> Pending:
         session = self._session
         part = Part(self._keys_for(route, call.filters), [route.cut(value) for value in values])
-        part.fixed = isinstance(route.selection, tuple) or _caching(call.filters) is not None
+        # a reply has rows of all the keys, whichever of them filters leave out
+        part.fixed = reply or isinstance(route.selection, tuple) or _caching(call.filters) is not None
         memories = self.state.rests(call.filters)
         encoded, metas, sizes = encode_all(call.filters, part, memories)
         selection, digest = self._on_the_wire(route, encoded.keys, call.filters)
@@ -159,8 +172,9 @@ class SessionTable:
             needed = max(0, self._session.clock - int(staleness))
         ranged = self.spec.size is None and isinstance(selection, tuple)
         if staleness is None or state or ranged or call.server is not None:
-            return self._fetch(selection, call, state, needed)
-        return self._pull_cached(selection, call, needed, eventual=math.isinf(staleness))
+            return asked_anew(lambda: self._fetch(selection, call, state, needed))
+        eventual = math.isinf(staleness)
+        return asked_anew(lambda: self._pull_cached(selection, call, needed, eventual=eventual))
 
     def clear_cache(self) -> None:
         """Forget the rows that were pulled."""
@@ -171,7 +185,7 @@ class SessionTable:
         cache = self._cache = self._cache or RowCache(self.spec, self._rule)
         stale = cache.stale(selection, needed)
         if eventual:
-            due = cache.due(selection, self._session.clock - 1) & ~stale
+            due = cache.start_refresh(selection, self._session.clock) & ~stale
             if due.any():
                 self._fetch_into(cache, _chosen(selection, due), call, 0)
         if not stale.any():
@@ -184,8 +198,11 @@ class SessionTable:
         rows = cache.rows(selection)  # now: a push may change them before the others are here
         fetched = self._fetch_into(cache, _chosen(selection, stale), call, needed)
 
+        clock = cache.valid_for(_chosen(selection, ~stale))
+
         def fill(parts: list[Array]) -> Array:
             rows[stale] = parts[0]
+            self._session.last_read_clock = min(clock, self._session.last_read_clock)
             return rows
 
         return gather([fetched], fill)
@@ -206,9 +223,10 @@ class SessionTable:
     def _fetch(self, selection: Selection, call: Call, state: Sequence[str], needed: int) -> Pending:
         routes = self._routes(selection, call)
         threshold = next((one.threshold for one in call.filters if isinstance(one, SignificantlyModified)), None)
-        threshold = None if state else threshold
+        ranged = self.spec.size is None and isinstance(selection, tuple)  # what is there, the servers say
+        threshold = None if state or ranged else threshold
         pendings = [self._send_pull(route, call.filters, state, threshold, needed) for route in routes]
-        if self.spec.size is None and isinstance(selection, tuple):
+        if ranged:
             return gather(pendings, lambda replies: self._join_ranges(replies, call))
         return self._collect(
             routes, pendings, call, arrays=1 + len(state), count=_count(selection), threshold=threshold

@@ -85,7 +85,8 @@ class Shard:
         minimum = getattr(message, "min_clock", 0)
         if minimum and not self.clock.reached(minimum):
             self._parked[asked.key] = minimum
-            self.clock.park(minimum, asked)
+            waiting = asked.envelope._replace(message=self.tables.spelled_out(message))
+            self.clock.park(minimum, Asked(asked.sender, waiting))
             return
         self._requests += 1
         if isinstance(message, m.Enter):
@@ -132,9 +133,17 @@ class Shard:
         elif type(asked.envelope.message) not in READS or self.inbox.is_running(*asked.key):
             return
         elif number + 1 == self.inbox.expected(asked.sender):
-            self._run(asked)
+            self._run_again(asked)
         else:
-            self._send(asked.sender, number, m.Failure("RequestError", "this read is too old to be repeated"))
+            self._send(asked.sender, number, m.Failure("ReadTooOld", "this read is too old to be repeated"))
+
+    def _run_again(self, asked: Asked) -> None:
+        message = asked.envelope.message
+        if self.tables.can_run(message):
+            self._run(asked)
+        else:  # the key list has been forgotten since; the sender will ask once more
+            wanted = m.UnknownKeys(asked.envelope.request, getattr(message, "digest", b""))
+            self._send(asked.sender, 0, wanted)
 
     # --- messages without a number ----------------------------------------------------------------------
 
@@ -155,6 +164,7 @@ class Shard:
         self.tables.learn(message)
         for ready in self.inbox.resume(sender):
             self._run(Asked(sender, ready))
+        self._ask_for_keys(sender)
 
     def _ask_for_keys(self, sender: bytes, *, again: bool = False) -> bool:
         """Ask for the key list that the sender's next request needs, once unless it is to be asked `again`."""

@@ -6,6 +6,7 @@ Filters are undone here on what comes, and done on what goes; nothing that a mes
 import logging
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -71,7 +72,7 @@ class ShardTables:
 
     def complete(self) -> None:
         """The clock may have moved: tables apply what was pushed in clocks that are complete now."""
-        for table in self._tables.values():
+        for table in [table for table in self._tables.values() if not table.failure]:
             try:
                 table.complete(lambda clock: self._clock.reached(clock + 1), self._clock.value)
             except (Exception, SystemExit):  # a user's updater may raise anything, and nobody waits for this
@@ -86,12 +87,12 @@ class ShardTables:
     def push(self, message: m.Push) -> Message:
         """Give a push to its table."""
         table = self._table(message.table)
-        pushed = self._pushed(message)
+        pushed, asked = self._pushed(message)
         table.check_push(pushed.values)
         table.push(pushed, message.clock, message.worker < 0 or self._clock.reached(message.clock + 1))
         if not message.reply:
             return m.Done(len(pushed.values[0]))
-        rows, _ = table.pull(pushed.keys, [])
+        rows, _ = table.pull(asked, [])
         return m.Pulled(rows, None, None, [], 0, self._clock.value)
 
     def pull(self, message: m.Pull) -> Message:
@@ -123,6 +124,12 @@ class ShardTables:
     def can_run(self, message: Message) -> bool:
         """Whether the keys are known that a request names by their hash."""
         return not isinstance(message, m.Push | m.Pull) or not _is_hashed(message) or message.digest in self.key_lists
+
+    def spelled_out(self, message: Message) -> Message:
+        """A request that can run, with its key list in place of the hash: it is to wait, and lists are forgotten."""
+        if isinstance(message, m.Push | m.Pull) and _is_hashed(message):
+            return replace(message, selection=self.key_lists.get(message.digest))
+        return message
 
     def learn(self, message: m.KeyList) -> None:
         """Keep a key list, if it is what it says it is."""
@@ -164,11 +171,13 @@ class ShardTables:
             return known
         keys = _checked(selection)
         if digest and not isinstance(keys, tuple):
+            if digest_of(keys) != digest:  # others will name this list by its hash
+                raise TableError("a key list that is not the one of its hash")
             self.key_lists.put(digest, keys)
         return keys
 
-    def _pushed(self, message: m.Push) -> Pushed:
-        """The keys and values of a push, decoded."""
+    def _pushed(self, message: m.Push) -> tuple[Pushed, Selection]:
+        """The keys and values of a push, decoded; and all the keys that it names, of which some may bring nothing."""
         filters = [from_wire(wire) for wire in message.filters]
         keys: Any = message.selection
         if not isinstance(keys, bytes):
@@ -184,9 +193,8 @@ class ShardTables:
         decoded = decode_all(filters, part, message.metas)
         if not ranged:
             listed = decoded.keys
-        if mask is not None:
-            return Pushed(message.worker, listed[mask], decoded.values)
-        return Pushed(message.worker, keys if ranged else listed, decoded.values)
+        asked = keys if ranged else listed
+        return Pushed(message.worker, asked if mask is None else listed[mask], decoded.values), asked
 
 
 def _is_hashed(message: m.Push | m.Pull) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from paracel.tables.senderstate import Traffic
 from paracel.tables.spec import TableSpec
 from paracel.tables.storage import Array, Keys, Selection
 from paracel.task import Task
-from paracel.values import check_tree
+from paracel.values import check_tree, copy_value, sizes
 
 MOST_KEY = (1 << 64) - 1
 #: A slice of a sparse table may name at most so many keys where each of them needs a value.
@@ -130,9 +131,9 @@ class Table:
         call = self._call(self._push_filters, filters, "push", server)
 
         def start() -> Pending:
-            return self._session.watch(self._table.push(selection, arrays, call))
+            return self._table.push(selection, arrays, call)
 
-        return self._owner.submit(start, after, sum(array.nbytes for array in arrays))
+        return self._owner.submit(start, after, sizes([selection, *arrays]))
 
     def pull(
         self,
@@ -150,7 +151,7 @@ class Table:
         the tuple begins with the keys that are there, rising of a slice. `staleness` None: fresh; else, rows that
         are at most so many of the worker's iterations old; as the client reads, unless given.
         """
-        selection = self._selection(keys)
+        selection = _kept(self._selection(keys))
         names = [state] if isinstance(state, str) else list(state)
         call = self._call(self._pull_filters, filters, "pull", server)
         if staleness is not _CLIENTS:
@@ -160,7 +161,7 @@ class Table:
             bound = self._session.staleness if staleness is _CLIENTS else staleness
             return self._table.pull(selection, call, names, bound)
 
-        return self._owner.submit(start, after, 0)
+        return self._owner.submit(start, after, sizes([selection]))
 
     def push_pull(
         self,
@@ -176,15 +177,20 @@ class Table:
         call = self._call(self._push_filters, filters, "push", server)
 
         def start() -> Pending:
-            return self._session.watch(self._table.push(selection, arrays, call, reply=True))
+            return self._table.push(selection, arrays, call, reply=True)
 
-        return self._owner.submit(start, after, sum(array.nbytes for array in arrays))
+        return self._owner.submit(start, after, sizes([selection, *arrays]))
 
     def flush(self) -> Task:
         """Push, as it is, what filters have kept back (rests of rounding, rows that were not significant)."""
-        parts = [rests.waiting(self.inputs) for rests in self._table.state.all_rests()]
-        pushed = [self.push(keys, *values, filters=()) for keys, values in parts if len(keys)]
-        return self._owner.submit(lambda: gather([], lambda _none: None), pushed, 0)
+
+        def start() -> Pending:
+            self._table.clear_cache()  # the rows there have it already
+            parts = [rests.waiting(self.inputs) for rests in self._table.state.all_rests()]
+            pushed = [self._table.push(keys, values, Call()) for keys, values in parts if len(keys)]
+            return gather(pushed, lambda _none: None)
+
+        return self._owner.submit(start, (), 0)
 
     # --- functions --------------------------------------------------------------------------------------------------
 
@@ -205,18 +211,19 @@ class Table:
         clock that asks, when all workers have come as far as its staleness demands; the others get the same result.
         """
         check_tree(list(arguments))
+        given = copy_value(list(arguments))  # it may be sent later, and again
         name = self._owner.register("table_function", function)
-        selection = None if keys is None else self._selection(keys)
+        selection = None if keys is None else _kept(self._selection(keys))
         self._check_server(server)
         if once_per_clock and self._session.worker is None:
             raise ConfigError("once_per_clock counts a worker's commits; connect with worker=0, 1, ... to be one")
 
         def start() -> Pending:
             once, needed = (self._session.clock, self._session.min_clock) if once_per_clock else (-1, 0)
-            message = m.RunTable(self.name, name, list(arguments), None, once, needed)
+            message = m.RunTable(self.name, name, given, None, once, needed)
             return gather([self._table.run(message, selection, server)], lambda parts: merge(parts[0]))
 
-        return self._owner.submit(start, after, 0)
+        return self._owner.submit(start, after, sizes([selection, given]))
 
     # --- the whole table --------------------------------------------------------------------------------------------
 
@@ -267,8 +274,7 @@ class Table:
         count = len(selection) if not isinstance(selection, tuple) else selection[1] - selection[0]
         arrays = [_fitted(value, count, self.spec) for value in values]
         if after:  # it is sent later, and the caller's arrays may change until then
-            arrays = [array.copy() for array in arrays]
-            selection = selection if isinstance(selection, tuple) else selection.copy()
+            arrays, selection = [array.copy() for array in arrays], _kept(selection)
         return selection, arrays
 
     def _call(self, usual: Filters, given: Filters | None, direction: str, server: int | None) -> Call:
@@ -281,13 +287,23 @@ class Table:
 
     def _own(self, filters: Filters, direction: str) -> Filters:
         """The filters, checked for the direction, with random numbers of this worker's own."""
-        for one in filters:
-            if not isinstance(one, Filter):
-                raise ConfigError(f"{one!r} is no message filter; those of paracel.filters are")
-            if direction not in one.directions:
-                raise ConfigError(f"{one!r} is not for a {direction}; it is for: {', '.join(sorted(one.directions))}")
+        check_filters(filters, direction)
         worker = 0 if self._session.worker is None else self._session.worker + 1
         return self._seeded.setdefault(tuple(filters), for_worker(filters, worker))
+
+
+def check_filters(filters: Filters, direction: str) -> None:
+    """Raise ConfigError unless all are message filters for this direction."""
+    for one in filters:
+        if not isinstance(one, Filter):
+            raise ConfigError(f"{one!r} is no message filter; those of paracel.filters are")
+        if direction not in one.directions:
+            raise ConfigError(f"{one!r} is not for a {direction}; it is for: {', '.join(sorted(one.directions))}")
+
+
+def _kept(selection: Selection) -> Selection:
+    """The same keys, whatever the caller does with an array of them."""
+    return selection if isinstance(selection, tuple) else selection.copy()
 
 
 def _whole_numbers(keys: ArrayLike) -> NDArray[Any]:
@@ -302,10 +318,11 @@ def _whole_numbers(keys: ArrayLike) -> NDArray[Any]:
 
 def _range(keys: slice, size: int | None) -> Selection:
     if size is None:
-        begin, end = keys.start or 0, MOST_KEY + 1 if keys.stop is None else keys.stop
+        begin = 0 if keys.start is None else index(keys.start)
+        end = MOST_KEY + 1 if keys.stop is None else index(keys.stop)
         if keys.step not in (None, 1) or not 0 <= begin <= end <= MOST_KEY + 1:
             raise CarryError(f"a slice of a sparse table is begin:end, from 0 to 2**64, not {keys}")
-        return int(begin), int(end)
+        return begin, end
     begin, end, step = keys.indices(size)
     if step != 1:
         return np.arange(begin, end, step).astype(np.uint64)
@@ -316,19 +333,25 @@ def _listed(selection: tuple[int, int]) -> Keys:
     begin, end = selection
     if end - begin > MOST_IN_SLICE:
         raise CarryError(f"a slice of {end - begin} keys, each of which needs a value; give those that there are")
-    return np.arange(begin, end, dtype=np.uint64)
+    return np.arange(end - begin, dtype=np.uint64) + np.uint64(begin % (MOST_KEY + 1))
 
 
 def _fitted(values: ArrayLike, count: int, spec: TableSpec) -> Array:
     """The values of a push in the table's dtype, one row for each of `count` keys."""
-    array, dtype = np.asarray(values), np.dtype(spec.dtype)
-    counts = dtype.kind == "u" and array.dtype.kind == "i" and (array.size == 0 or array.min() >= 0)
-    if not counts and not np.can_cast(array.dtype, dtype, "same_kind"):
+    array, dtype, shape = np.asarray(values), np.dtype(spec.dtype), (count, *spec.tail)
+    if not _holds(dtype, array):
         raise CarryError(f"values of dtype {array.dtype} for table {spec.name!r}, which has {dtype}; cast them first")
-    try:
-        return np.ascontiguousarray(np.broadcast_to(array.astype(dtype, copy=False), (count, *spec.tail)))
-    except ValueError:
+    if array.shape not in (shape, spec.tail, (1, *spec.tail), ()):
         raise CarryError(
             f"values of shape {array.shape} for {count} keys of table {spec.name!r}; "
-            f"allowed: {(count, *spec.tail)}, or one row of shape {spec.tail} for all"
-        ) from None
+            f"allowed: {shape}, or one row of shape {spec.tail} for all"
+        )
+    return np.ascontiguousarray(np.broadcast_to(array.astype(dtype, copy=False), shape))
+
+
+def _holds(dtype: np.dtype[Any], array: Array) -> bool:
+    """Whether the values may become of this dtype: floats perhaps rounded, whole numbers as they are."""
+    if dtype.kind in "iu" and array.dtype.kind in "iu" and not np.can_cast(array.dtype, dtype):
+        limits = np.iinfo(dtype)
+        return array.size == 0 or (limits.min <= int(array.min()) and int(array.max()) <= limits.max)
+    return np.can_cast(array.dtype, dtype, "same_kind")

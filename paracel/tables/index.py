@@ -34,48 +34,51 @@ def _hash(key: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
+def _place(slot_keys: Any, slot_rows: Any, key: Any) -> Any:
+    """The slot that has the key, or the free one where it would be."""
+    mask = np.uint64(len(slot_keys) - 1)
+    place = _hash(key) & mask
+    while slot_rows[place] != 0 and slot_keys[place] != key:
+        place = (place + np.uint64(1)) & mask
+    return place
+
+
+@njit(cache=True, nogil=True)
 def _find(slot_keys: Any, slot_rows: Any, keys: Any, rows: Any) -> None:
     """The row of each key, -1 where there is none."""
-    mask = np.uint64(len(slot_keys) - 1)
     for at in range(len(keys)):
-        key = keys[at]
-        place = _hash(key) & mask
-        while slot_rows[place] != 0 and slot_keys[place] != key:
-            place = (place + np.uint64(1)) & mask
+        place = _place(slot_keys, slot_rows, keys[at])
         rows[at] = np.int64(slot_rows[place]) - 1
 
 
 @njit(cache=True, nogil=True)
-def _insert(slot_keys: Any, slot_rows: Any, counts: Any, keys: Any, rows: Any) -> Any:
-    """The row of each key, new ones made; `counts` are how many there are, and may be. Returns where it ended."""
-    count, most = counts
-    mask = np.uint64(len(slot_keys) - 1)
+def _insert(slot_keys: Any, slot_rows: Any, count: Any, keys: Any, rows: Any) -> Any:
+    """The row of each key, new ones made, for which there are slots; returns how many there are then."""
     for at in range(len(keys)):
-        key = keys[at]
-        place = _hash(key) & mask
-        while slot_rows[place] != 0 and slot_keys[place] != key:
-            place = (place + np.uint64(1)) & mask
+        place = _place(slot_keys, slot_rows, keys[at])
         if slot_rows[place] == 0:
-            if count == most:
-                return at, count
             count += 1
-            slot_keys[place] = key
+            slot_keys[place] = keys[at]
             slot_rows[place] = count
         rows[at] = np.int64(slot_rows[place]) - 1
-    return len(keys), count
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _free(slot_rows: Any, count: Any) -> None:
+    """Free the slots of rows from `count` on."""
+    for place in range(len(slot_rows)):
+        if slot_rows[place] > count:
+            slot_rows[place] = 0
 
 
 @njit(cache=True, nogil=True)
 def _add_found(slots: Any, keys: Any, values: Any, deltas: Any, missing: Any) -> Any:
     """Add to the rows of keys that are there; returns how many are not, and puts their positions into `missing`."""
     slot_keys, slot_rows = slots
-    mask = np.uint64(len(slot_keys) - 1)
     count = 0
     for at in range(len(keys)):
-        key = keys[at]
-        place = _hash(key) & mask
-        while slot_rows[place] != 0 and slot_keys[place] != key:
-            place = (place + np.uint64(1)) & mask
+        place = _place(slot_keys, slot_rows, keys[at])
         row = np.int64(slot_rows[place]) - 1
         if row < 0:
             missing[count] = at
@@ -142,18 +145,20 @@ class Index:
         return rows
 
     def insert(self, keys: Keys) -> Rows:
-        """The row of each key; a key that is new gets the next one. Keys may come twice."""
+        """The row of each key; a key that is new gets the next one. Keys may come twice.
+
+        MemoryError when there is no room for as many new ones; nothing has changed then.
+        """
+        self._reserve(self.count + len(keys))
         rows = np.empty(len(keys), np.int64)
-        done = 0
-        while True:
-            most = min(MOST_ROWS, int(MOST_LOAD * len(self._keys)))
-            end, self.count = _insert(self._keys, self._rows, (self.count, most), keys[done:], rows[done:])
-            done += end
-            if done == len(keys):
-                return rows
-            if self.count >= MOST_ROWS:
-                raise MemoryError(f"a server holds at most {MOST_ROWS} rows of a sparse table")
-            self._rebuild(2 * len(self._keys), np.zeros(0, np.uint32))
+        self.count = int(_insert(self._keys, self._rows, self.count, keys, rows))
+        return rows
+
+    def take_back(self, count: int) -> None:
+        """Forget the rows from `count` on, which came with the last `insert`. Takes no memory."""
+        # a slot that one of them took was free for all before it, so that none is behind it
+        _free(self._rows, count)
+        self.count = count
 
     def add(self, keys: Keys, values: NDArray[Any], deltas: NDArray[Any]) -> Rows:
         """Add deltas to the rows of keys that are there, finding and adding in one walk; the positions of the others.
@@ -167,16 +172,29 @@ class Index:
     def keep(self, chosen: NDArray[np.bool_]) -> None:
         """Keep only the chosen rows, shape (count,); they move together, in their order."""
         numbers = np.where(chosen, np.cumsum(chosen), 0).astype(np.uint32)
-        self.count = int(np.count_nonzero(chosen))
-        slots = LEAST_SLOTS
-        while int(MOST_LOAD * slots) <= self.count:
-            slots *= 2
-        self._rebuild(slots, numbers)
+        count = int(np.count_nonzero(chosen))
+        self._rebuild(_slots_for(count, LEAST_SLOTS), numbers)
+        self.count = count
+
+    def _reserve(self, count: int) -> None:
+        """Have slots for so many keys."""
+        if count > MOST_ROWS:
+            raise MemoryError(f"a server holds at most {MOST_ROWS} rows of a sparse table")
+        slots = _slots_for(count, len(self._keys))
+        if slots > len(self._keys):
+            self._rebuild(slots, np.zeros(0, np.uint32))
 
     def _rebuild(self, slots: int, numbers: NDArray[np.uint32]) -> None:
         keys, rows = _slots(slots)
         _refill(self._keys, self._rows, keys, rows, numbers)
         self._keys, self._rows = keys, rows
+
+
+def _slots_for(count: int, slots: int) -> int:
+    """How many slots so many keys need, doubling from `slots`."""
+    while int(MOST_LOAD * slots) < count:
+        slots *= 2
+    return slots
 
 
 def _slots(count: int) -> tuple[Keys, NDArray[np.uint32]]:

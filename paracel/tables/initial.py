@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from paracel.errors import ConfigError
+from paracel.hashing import GAMMA, scramble
 
 Keys: TypeAlias = NDArray[np.uint64]
 Floats: TypeAlias = NDArray[np.float64]
 
 _ALLOWED = 'a number, "normal", "uniform", ("normal", scale), ("uniform", scale)'
-_GAMMA = 0x9E3779B97F4A7C15
 _MASK = 2**64 - 1
 #: No normal number here is further from 0: of 53 random bits, the greatest radius is sqrt(2 * 53 * log(2)) < 9.
 _REACH = 9.0
@@ -116,20 +116,10 @@ def _holds(dtype: np.dtype[Any], value: float) -> bool:
 
 def _hashes(keys: Keys, count: int, seed: int) -> Keys:
     """The first `count` numbers of splitmix64 for each key, shape (n, count); the key and the seed make its state."""
-    start = np.uint64((seed + 1) * _GAMMA & _MASK)
-    states = _mix(keys + _mix(np.array([start], np.uint64)))
-    steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GAMMA)
-    return _mix(states[:, None] + steps)
-
-
-def _mix(words: Keys) -> Keys:
-    """The finaliser of splitmix64, in place: a bijection in which each bit of the result depends on each bit given."""
-    words ^= words >> np.uint64(30)
-    words *= np.uint64(0xBF58476D1CE4E5B9)
-    words ^= words >> np.uint64(27)
-    words *= np.uint64(0x94D049BB133111EB)
-    words ^= words >> np.uint64(31)
-    return words
+    start = np.uint64((seed + 1) * GAMMA & _MASK)
+    states = scramble(keys + scramble(np.array([start], np.uint64)))
+    steps = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(GAMMA)
+    return scramble(states[:, None] + steps)
 
 
 def _uniform(keys: Keys, dim: int, dtype: np.dtype[Any], scale: float, seed: int) -> NDArray[Any]:

@@ -9,8 +9,11 @@ repeated question gets a good answer.
 import numpy as np
 from numpy.typing import NDArray
 
+from paracel.errors import TableError
 from paracel.tables.storage import ROWS, Array, Form, Part, Places
 
+#: With how many thresholds a table may be pulled: each keeps another copy of the rows.
+MOST_THRESHOLDS = 8
 #: How the names of columns with told values begin.
 TOLD = "told/"
 
@@ -21,6 +24,7 @@ class Publisher:
     def __init__(self, part: Part) -> None:
         self._part = part
         self._version = 0
+        self._thresholds = 0
 
     def changed(self, places: Places | slice, threshold: float, since: int) -> tuple[NDArray[np.bool_], str, int]:
         """Which of the places are newer than version `since`, the column that has what was told, the version now.
@@ -44,6 +48,9 @@ class Publisher:
     def _columns(self, threshold: float) -> tuple[str, Array]:
         told, versions = f"{TOLD}{threshold!r}", f"version/{threshold!r}"
         if not self._part.has(told):
+            if self._thresholds == MOST_THRESHOLDS:
+                raise TableError(f"pulls with more than {MOST_THRESHOLDS} thresholds; each takes as much as the rows")
+            self._thresholds += 1
             rows = self._part.column(ROWS)
             self._part.add_column(told, Form(rows.dtype, rows.shape[1:], 0))
             self._part.add_column(versions, Form(np.dtype(np.int64), (), 0))
@@ -54,4 +61,5 @@ def _differ(rows: Array, told: Array, threshold: float) -> NDArray[np.bool_]:
     """Where two arrays of one shape are further apart than the threshold; NaN is far from all."""
     with np.errstate(invalid="ignore"):
         near = np.abs(rows.astype(np.float64) - told) <= threshold
-    return ~(near | (rows == told))  # infinities less themselves are no numbers
+    far: NDArray[np.bool_] = ~(near | (rows == told))  # infinities less themselves are no numbers
+    return far

@@ -75,8 +75,9 @@ class RowCache:
         return self._part.column(ROWS)[places].copy()
 
     def valid_for(self, keys: Selection) -> int:
-        """The least clock that the rows are valid for."""
-        return int(self._column(_VALID, keys).min(initial=1 << 62)) - 1
+        """The least clock that the rows are valid for; 0 of no rows."""
+        valid = self._column(_VALID, keys)
+        return int(valid.min()) - 1 if len(valid) else 0
 
     def begin(self, clock: int, *, waits: bool) -> Fetch:
         """A pull is about to be asked for; `waits` if the server may make it wait."""

@@ -19,6 +19,8 @@ from paracel.values import check_key
 APPLY = ("push", "commit")
 #: So that a server never multiplies sizes beyond 64 bits.
 MOST_ROWS = 1 << 48
+#: So that the list of a dense table's blocks is small.
+MOST_BYTES = 1 << 42
 MOST_DIM = 1 << 24
 FUNCTION = "function"
 
@@ -102,6 +104,8 @@ def make_spec(
     _check_between("dim", dim, 1, MOST_DIM)
     _check_between("seed", seed, 0, (1 << 63) - 1)
     kind = _checked_dtype(dtype)
+    if size is not None and size * dim * kind.itemsize > MOST_BYTES:
+        raise ConfigError(f"size={size} with dim={dim} and dtype={kind.name} is more than {MOST_BYTES >> 40} TiB")
     if apply not in APPLY:
         raise ConfigError(f"apply={apply!r}; allowed: {', '.join(map(repr, APPLY))}")
     _check_keeping(size, admit_after, expire_after, max_rows)
@@ -128,8 +132,8 @@ def _check_keeping(size: int | None, admit_after: int, expire_after: int | None,
 
 def _checked_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
-        kind = np.dtype(dtype)
-    except TypeError as error:
+        kind = np.dtype(dtype).newbyteorder("=")
+    except (TypeError, ValueError, SyntaxError) as error:  # numpy's for '(1,'
         raise ConfigError(f"dtype={dtype!r} is no dtype: {error}") from None
     if kind.kind not in "iuf" or kind.itemsize > 8:
         raise ConfigError(f"dtype={kind.name}; allowed: integers and floats of at most 64 bits")

@@ -155,16 +155,24 @@ class SparsePart:
             keys = self.keys()
             places = np.flatnonzero((keys >= np.uint64(begin)) & (keys <= np.uint64(max(0, end - 1))) & (begin < end))
             return places[np.argsort(keys[places])]
-        if not create:
-            return self._index.find(selection)
+        places = self._index.find(selection)
+        if create:
+            missing = np.flatnonzero(places < 0)
+            if len(missing):
+                places[missing] = self._create(selection[missing])
+        return places
+
+    def _create(self, keys: Keys) -> Places:
+        """The places of keys that have none; they may come twice. If it fails, nothing has changed."""
         before = self.count
-        places = self._index.insert(selection)
-        if self.count > before:
-            try:
-                self._fill(before, selection, places)
-            except BaseException:  # a user's function makes their beginning
-                self.shorten(before)
-                raise
+        for name in self._columns:
+            self._make_room(name, before + len(keys))
+        places = self._index.insert(keys)
+        try:
+            self._fill(before, keys, places)
+        except BaseException:  # a user's function makes their beginning
+            self.shorten(before)
+            raise
         return places
 
     def add(self, keys: Keys, deltas: Array) -> None:
@@ -173,19 +181,19 @@ class SparsePart:
 
         missing = self._index.add(keys, self.column(ROWS), deltas)
         if len(missing):
-            places = self.locate(keys[missing], create=True)
-            assert not isinstance(places, slice)
+            places = self._create(keys[missing])
             add_at(self.column(ROWS), places, deltas[missing])
 
     def keep(self, chosen: NDArray[np.bool_]) -> None:
         """Keep only the chosen rows, shape (count,); the others are as if they had never been."""
-        self._columns = {name: self.column(name)[chosen] for name in self._columns}
+        columns = {name: self.column(name)[chosen] for name in self._columns}
         self._index.keep(chosen)
+        self._columns = columns
 
     def shorten(self, count: int) -> None:
-        """Keep only the first `count` rows."""
+        """Take back the rows from `count` on, which were made last and at once."""
         if count < self.count:
-            self._index.keep(np.arange(self.count) < count)
+            self._index.take_back(count)
 
     def _fill(self, before: int, keys: Keys, places: Places) -> None:
         """Begin the rows from `before` on; their keys are among these."""
@@ -198,14 +206,12 @@ class SparsePart:
             return fresh
 
         for name, form in self._forms.items():
-            column = self._with_room(name)
-            column[before : self.count] = form.begin(new_keys, new)
+            self.column(name)[before:] = form.begin(new_keys, new)
 
-    def _with_room(self, name: str) -> Array:
+    def _make_room(self, name: str, count: int) -> None:
         column = self._columns[name]
-        if len(column) < self.count:
-            longer = max(LEAST_ROWS, self.count, int(len(column) * GROWTH))
+        if len(column) < count:
+            longer = max(LEAST_ROWS, count, int(len(column) * GROWTH))
             larger = np.empty((longer, *column.shape[1:]), column.dtype)
             larger[: len(column)] = column
-            self._columns[name] = column = larger
-        return column
+            self._columns[name] = larger

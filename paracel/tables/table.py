@@ -74,7 +74,8 @@ class Table:
         self._commits = Commits(self.keys_in)
         self._publisher = Publisher(self.part)
         self._adds = rule == builtin("add")
-        self._keeps = spec.expire_after is not None or spec.max_rows is not None
+        # else rows are added to without finding them first, which a failure to begin new ones would leave half done
+        self._keeps = spec.expire_after is not None or spec.max_rows is not None or init is not None
         self._admission = Admission(spec.admit_after) if spec.admit_after > 1 else None
         self._expiry = Expiry(self.part, spec.expire_after) if isinstance(self.part, SparsePart) else None
         self._recency = Recency(self.part, spec.max_rows) if isinstance(self.part, SparsePart) else None
@@ -223,13 +224,14 @@ class Table:
 
     def _put_back(self, rows: Array, state: Mapping[str, Array], places: Places | slice) -> None:
         """Set rows and state at these places, or, where a user's function has spoilt a column, nothing at all."""
-        columns = [(self.part.column(_state_column(name))[places], state[name]) for name in self._state]
+        columns = [(self.part.column(_state_column(name)), np.asarray(state[name])) for name in self._state]
         for name, (old, new) in zip(self._state, columns):
-            if np.shape(new) != old.shape or not np.can_cast(np.asarray(new).dtype, old.dtype, "same_kind"):
-                raise ValueError(f"state {name!r} is {old.dtype} of shape {old.shape}; change it in place")
+            shape = (len(rows), *old.shape[1:])
+            if new.shape != shape or not np.can_cast(new.dtype, old.dtype, "same_kind"):
+                raise ValueError(f"state {name!r} is {old.dtype} of shape {shape}; change it in place")
         self.part.column(ROWS)[places] = rows
-        for name, (_, new) in zip(self._state, columns):
-            self.part.column(_state_column(name))[places] = new
+        for old, new in columns:
+            old[places] = new
 
     # --- ranges -----------------------------------------------------------------------------------------------------
 

@@ -104,3 +104,20 @@ def test_who_is_forgotten_starts_anew(inbox):
     assert not inbox.answered(A, request(1), Done(1))
     assert taken(inbox, Envelope(0, 9, 0, Probe(1))) == []
     assert taken(inbox, request(1)) == [1]
+
+
+def test_a_request_that_lacks_something_holds_up_its_sender_alone():
+    known = set()
+    inbox = Inbox(lambda message: set(getattr(message, "keys", ())) <= known)
+    assert taken(inbox, request(1, message=Write(["a"], [1]))) == []
+    assert taken(inbox, request(2)) == []
+    assert taken(inbox, request(1), B) == [1]
+    assert inbox.in_want(A).request == 1
+    assert (inbox.in_want(B), inbox.in_want(b"nobody"), list(inbox.resume(b"nobody"))) == (None, None, [])
+    assert not inbox.is_running(A, 1)
+    assert not inbox.is_repeated(A, 1)
+    assert list(inbox.resume(A)) == []
+    known.add("a")
+    assert inbox.in_want(A) is None
+    assert [ready.request for ready in inbox.resume(A)] == [1, 2]
+    assert list(inbox.resume(A)) == []

@@ -11,20 +11,32 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 from support import invariants as rules
+from support import table_rules
 
-from paracel import cache, ring, session, store, updaters, wire
+from paracel import cache, ring, session, session_tables, store, updaters, wire
 from paracel.cache import Cache
 from paracel.channel import Channel
 from paracel.clock import SspClock
 from paracel.exchange import Exchange
 from paracel.inbox import Inbox
 from paracel.messages import Envelope
-from paracel.pending import Pending
+from paracel.pending import Pending, all_done
 from paracel.ring import Ring
 from paracel.session import Session
+from paracel.session_tables import SentKeys
+from paracel.shard import Shard
 from paracel.store import Store
+from paracel.tables import merge, placement, publishing, routes, rowcache, senderstate
+from paracel.tables.index import Index
+from paracel.tables.merge import Commits, merged
+from paracel.tables.placement import DensePlaces
+from paracel.tables.publishing import Publisher
+from paracel.tables.routes import Route
+from paracel.tables.rowcache import RowCache
+from paracel.tables.senderstate import Told
 from paracel.updaters import Arithmetic
 
 SEEDS = range(40)
@@ -55,11 +67,23 @@ CACHE = each_seed(rules.check_cache_seed)
 STALENESS = each_seed(rules.check_staleness)
 CLIENT = each_seed(rules.check_client)
 TOP = each_seed(rules.check_top)
+INDEX = each_seed(table_rules.check_index)
+ROUTES = each_seed(table_rules.check_routes)
+COMMITS = each_seed(table_rules.check_commits)
+COMMIT_TABLES = each_seed(table_rules.check_commit_tables)
+ROWS = each_seed(table_rules.check_row_cache)
+TOLD = each_seed(table_rules.check_told)
+TABLES = each_seed(table_rules.check_table_client)
+DEPENDENCIES = each_seed(table_rules.check_dependencies)
+ENDS = each_seed(table_rules.check_execution_order)
+KEY_LISTS = each_seed(table_rules.check_key_lists)
 
 
 GOLDEN = rules.check_ring_is_the_same_everywhere
 MOVES = partial(rules.check_ring_moves, [0, 1, 2], 3)
 BALANCE = partial(rules.check_ring_balance, range(6))
+PLACEMENT = partial(table_rules.check_placement, "w", 20_000, 8, [0, 1, 2], [(0, 20_000), (5, 9000), (4095, 4097)])
+LARGE_ROWS = partial(table_rules.check_placement, "w", 3000, 40_000, [0, 1, 2], [(0, 3000)])
 
 
 def SAME() -> None:
@@ -171,6 +195,51 @@ def keeps_then_checks(old: Any) -> Any:
     return update
 
 
+def sum_keeps_the_first(_old: Any) -> Any:
+    def distinct(keys: Any, values: Any) -> Any:
+        found, first = np.unique(keys, return_index=True)
+        return (keys, list(values)) if len(found) == len(keys) else (found, [value[first] for value in values])
+
+    return distinct
+
+
+def push_unlogged(old: Any) -> Any:
+    """What a pull under way brings lacks the own pushes meanwhile."""
+
+    def push(self: Any, keys: Any, values: Any) -> None:
+        under_way, self._open = self._open, {}
+        old(self, keys, values)
+        self._open = under_way
+
+    return push
+
+
+def renew_nothing(_old: Any) -> Any:
+    """Notes the version, and leaves the rows as they were."""
+
+    def renew(self: Any, keys: Any, newer: Any, rows: Any, version: int) -> Any:
+        places = self._part.locate(keys, create=True)
+        self._part.column(senderstate._VERSION)[places] = version
+        return self._part.column(senderstate.ROWS)[places].copy()
+
+    return renew
+
+
+def whatever_became_of_them(_old: Any) -> Any:
+    """Runs what comes after others also when these have failed."""
+
+    def run_after(before: Any, start: Any, _steps: Any) -> Pending:
+        whole = Pending()
+        all_done(before).then(lambda _all: start().then(lambda done: whole.resolve(None)))
+        return whole
+
+    return run_after
+
+
+def at_once(_old: Any) -> Any:
+    return lambda _before, start, _steps: start()
+
+
 MUTANTS = [
     # the quorum
     Mutant(CLOCK, "reads are never parked", SspClock, "reached", lambda _: lambda self, minimum: True),
@@ -258,6 +327,84 @@ MUTANTS = [
         "_shape_bytes",
         lambda old: lambda a: old(a).replace(b">", b"<"),
     ),
+    # tables: where rows are
+    Mutant(INDEX, "all rows are kept", Index, "keep", lambda _: lambda self, chosen: None),
+    Mutant(INDEX, "repeated keys are new each time", Index, "insert", lambda old: lambda s, k: old(s, np.unique(k))),
+    Mutant(PLACEMENT, "a range ends one later", DensePlaces, "span", lambda old: lambda s, a, b: old(s, a, b + 1)),
+    Mutant(
+        PLACEMENT, "places count from the block", DensePlaces, "places", lambda _: lambda s, k: k.view(np.int64) % 512
+    ),
+    Mutant(LARGE_ROWS, "blocks of any size", placement, "MOST_BLOCK_BYTES", lambda _: 1 << 30),
+    Mutant(
+        ROUTES, "values go to the next key", Route, "cut", lambda old: lambda s, array: old(s, np.roll(array, 1, 0))
+    ),
+    Mutant(
+        ROUTES,
+        "replies are put where they come",
+        Route,
+        "paste",
+        lambda _: lambda s, w, p: w[: len(p)].__setitem__(..., p),
+    ),
+    Mutant(
+        ROUTES, "runs of blocks end one early", routes, "_runs", lambda old: lambda n: [(a, b - 1) for a, b in old(n)]
+    ),
+    Mutant(
+        TABLES, "values go to the next key", Route, "cut", lambda old: lambda s, array: old(s, np.roll(array, 1, 0))
+    ),
+    # tables: pushes made into one
+    Mutant(TABLES, "of repeated keys the first counts", session_tables, "distinct", sum_keeps_the_first),
+    Mutant(COMMITS, "of repeated keys the first counts", merge, "distinct", sum_keeps_the_first),
+    Mutant(
+        COMMITS,
+        "a clock is taken twice",
+        Commits,
+        "take",
+        lambda _: lambda self, clock: merged(self._clocks[clock].pushes, self._listed),
+    ),
+    Mutant(
+        COMMIT_TABLES,
+        "a clock is applied twice",
+        Commits,
+        "take",
+        lambda _: lambda self, clock: merged(self._clocks[clock].pushes, self._listed),
+    ),
+    Mutant(COMMIT_TABLES, "clocks are complete at once", SspClock, "reached", lambda _: lambda self, minimum: True),
+    Mutant(COMMIT_TABLES, "who has left is waited for", SspClock, "leave", lambda _: lambda self, worker: []),
+    # tables: the cache of rows
+    Mutant(ROWS, "own pushes do not reach it", RowCache, "push", lambda _: lambda self, keys, values: None),
+    Mutant(ROWS, "own pushes are not applied to what comes", RowCache, "push", push_unlogged),
+    Mutant(ROWS, "one iteration staler", RowCache, "stale", lambda old: lambda s, k, needed: old(s, k, needed - 1)),
+    Mutant(ROWS, "one iteration stricter", RowCache, "stale", lambda old: lambda s, k, needed: old(s, k, needed + 1)),
+    Mutant(
+        ROWS,
+        "what may have own pushes gets them again",
+        RowCache,
+        "begin",
+        lambda old: lambda self, clock, *, waits: old(self, clock, waits=False),
+    ),
+    Mutant(ROWS, "what is cleared comes back", RowCache, "clear", lambda _: lambda s: s._part.column("valid").fill(0)),
+    Mutant(TABLES, "own pushes do not reach it", RowCache, "push", lambda _: lambda self, keys, values: None),
+    # tables: what readers were told
+    Mutant(TOLD, "what is told is not noted", Told, "renew", renew_nothing),
+    Mutant(TOLD, "every reader knows all", Told, "version", lambda _: lambda self, keys: 1 << 60),
+    Mutant(TOLD, "no reader knows anything", Told, "version", lambda _: lambda self, keys: 0),
+    Mutant(TOLD, "twice the threshold", publishing, "_differ", lambda old: lambda a, b, t: old(a, b, 2 * t)),
+    Mutant(
+        TOLD,
+        "what was told is compared with nothing",
+        Publisher,
+        "changed",
+        lambda old: lambda self, places, threshold, since: old(self, places, 1e9, since),
+    ),
+    # tables: tasks
+    Mutant(DEPENDENCIES, "failures before are ignored", session, "run_after", whatever_became_of_them),
+    Mutant(ENDS, "nothing waits", session, "run_after", at_once),
+    # tables: key lists
+    Mutant(KEY_LISTS, "unknown lists are not asked for", Shard, "_ask_for_keys", lambda _: lambda self, *a, **k: False),
+    Mutant(KEY_LISTS, "lists are not at hand", SentKeys, "get", lambda _: lambda self, digest: None),
+    Mutant(
+        KEY_LISTS, "each request has the hash of all", session_tables, "digest_of", lambda _: lambda keys: b"0" * 16
+    ),
 ]
 
 
@@ -275,5 +422,5 @@ def test_a_mutant_is_found(mutant, monkeypatch):
 
 def test_every_core_module_is_mutated():
     mutated = {getattr(mutant.owner, "__module__", getattr(mutant.owner, "__name__", "")) for mutant in MUTANTS}
-    wanted = {cache, ring, session, store, updaters, wire}
+    wanted = {cache, ring, session, store, updaters, wire, merge, placement, publishing, routes, rowcache, senderstate}
     assert {module.__name__ for module in wanted} <= mutated

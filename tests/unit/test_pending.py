@@ -1,6 +1,7 @@
 import pytest
 
-from paracel.pending import Pending, all_done, gather
+from paracel.errors import DependencyError
+from paracel.pending import Pending, Steps, all_done, gather, run_after
 
 
 def test_filled_once():
@@ -83,3 +84,86 @@ def test_all_done_ends_when_all_have_well_or_not():
     parts[2].fail(KeyError())
     assert whole.result() is None
     assert all_done([]).done
+
+
+def held(before, started, steps=None, name="task"):
+    """One that comes after others; `started` notes its name and its Pending when it begins."""
+
+    def start():
+        pending = Pending()
+        started.append((name, pending))
+        return pending
+
+    return run_after(before, start, steps or Steps())
+
+
+def test_what_comes_after_others_begins_when_all_have_gone_well():
+    parts, started = [Pending() for _ in range(2)], []
+    whole = held(parts, started)
+    parts[1].resolve(1)
+    assert started == []
+    parts[0].resolve(2)
+    ((_, begun),) = started
+    assert not whole.done
+    begun.resolve("outcome")
+    assert whole.result() == "outcome"
+    assert held([], started).done is False
+    assert len(started) == 2, "after nothing is now"
+
+
+@pytest.mark.parametrize("fail_last", [False, True])
+def test_after_a_failure_it_does_not_begin_and_names_the_first_cause(fail_last):
+    parts, started = [Pending() for _ in range(2)], []
+    first = held(parts, started)
+    second = held([first], started)
+    parts[fail_last].fail(KeyError("first"))
+    assert not first.done
+    parts[not fail_last].resolve(1)
+    assert started == []
+    for each in (first, second):
+        assert isinstance(each.error, DependencyError)
+        assert isinstance(each.error.__cause__, KeyError)
+        assert str(each.error) == "not run, since a task before it failed: KeyError: 'first'"
+
+
+def test_its_own_failure_is_its_own():
+    started = []
+    whole = held([], started)
+    started[0][1].fail(ValueError("own"))
+    assert isinstance(whole.error, ValueError)
+    broken = run_after([], lambda: 1 // 0, Steps())
+    assert isinstance(broken.error, ZeroDivisionError)
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_a_line_of_thousands_ends_without_a_deep_stack(well):
+    steps, first = Steps(), Pending()
+    line, begun = [first], []
+
+    def start():
+        done = Pending()
+        done.resolve(None)
+        begun.append(done)
+        return done
+
+    for _ in range(5000):
+        line.append(run_after([line[-1]], start, steps))
+    first.resolve(None) if well else first.fail(KeyError("first"))
+    assert all(each.done for each in line)
+    assert len(begun) == (5000 if well else 0)
+    assert well or line[-1].error.__cause__ is first.error
+
+
+def test_steps_run_one_by_one_and_go_on_after_one_that_fails():
+    steps, seen = Steps(), []
+
+    def outer():
+        steps.run(lambda: seen.append("inner"))
+        seen.append("outer")
+
+    steps.run(outer)
+    assert seen == ["outer", "inner"]
+    with pytest.raises(ZeroDivisionError):
+        steps.run(lambda: 1 // 0)
+    steps.run(lambda: seen.append("later"))
+    assert seen[-1] == "later"

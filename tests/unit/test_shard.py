@@ -192,7 +192,7 @@ def test_a_repeated_read_does_not_show_what_its_sender_did_later(peer):
     peer.ask(m.Write(["a"], [5]))
     peer.take()
     peer.send(m.Read(["a"], 0), number)
-    assert peer.take() == [(number, m.Failure("RequestError", "this read is too old to be repeated"))]
+    assert peer.take() == [(number, m.Failure("ReadTooOld", "this read is too old to be repeated"))]
 
 
 def test_requests_run_in_order_whatever_the_order_of_arrival(shard, peer):
