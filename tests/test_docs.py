@@ -35,7 +35,9 @@ def test_no_placeholder_is_left(page: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("number", "expected"), [(0, "w = [ 1. -2.  3.]"), (1, "2\n[1, 2] [('b', 2)] None"), (3, "[-0.1  0.1]\n(3, 8)")])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(0, "w = [ 1. -2.  3.]"), (1, "2\n[1, 2] [('b', 2)] None"), (3, "[-0.1  0.1]\n(3, 8)")]
+)
 def test_code_of_the_readme_runs(number: int, expected: str, tmp_path: Path) -> None:
     script = tmp_path / "readme.py"
     script.write_text(code_blocks(README)[number], encoding="utf-8")

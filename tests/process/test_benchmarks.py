@@ -7,7 +7,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 110
-FIGURES = {"small operations": 3, "1,000 string keys": 6, "float32 arrays": 12, "sparse tables": 15, "dense table": 2, "start and end of a job": 4}
+FIGURES = {
+    "small operations": 3,
+    "1,000 string keys": 6,
+    "float32 arrays": 12,
+    "sparse tables": 15,
+    "dense table": 2,
+    "start and end of a job": 4,
+}
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
