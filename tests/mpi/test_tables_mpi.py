@@ -28,7 +28,7 @@ def serial():
 
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_bulk_synchronous_descent_is_serial_descent_and_always_the_same(mpirun, n):
-    weights = descended(mpirun(n, "descent.py", str(ROUNDS), "dense", "sparse", "dense"), n)
+    weights = descended(mpirun(n, "descent.py", str(ROUNDS), "dense", "sparse"), n)
     found = np.frombuffer(bytes.fromhex(weights))
     np.testing.assert_allclose(found, serial(), rtol=1e-12, atol=1e-13)
     assert np.abs(found).max() > 0.5

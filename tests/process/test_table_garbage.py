@@ -68,7 +68,7 @@ def replaced(message: Message) -> Iterator[Message]:
 
 def settings() -> Iterator[Message]:
     """Tables with each setting replaced, under names of their own."""
-    for number, (spec, name) in enumerate(itertools.product(PLAIN.values(), PLAIN["dense"])):
+    for number, (spec, name) in enumerate(itertools.product((PLAIN["dense"], PLAIN["sparse"]), PLAIN["dense"])):
         for other, junk in enumerate(JUNK):
             changed = {**spec, "name": f"junk {number} {other}", name: junk}
             yield m.OpenTable(changed, [0])

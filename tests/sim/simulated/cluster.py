@@ -3,30 +3,39 @@
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from unittest import mock
 
-from paracel import exchange, store, wire
+from paracel import exchange, shard_tables, store, wire
 from paracel import messages as m
 from paracel.errors import ServerLost
 from paracel.functions import Functions, key_filter
 from paracel.membership import Membership
 from paracel.messages import Envelope
 from paracel.ring import Ring
-from paracel.shard import Shard
+from paracel.shard import Asked, Shard
+from paracel.tables import placement
 
+from . import table_checks, table_settings
 from .history import History
 from .network import LATEST, Network, Weather
 from .reference import ReferenceClock
+from .table_history import TableHistory
+from .tasks import Register
 from .worker import Plan, Worker
 
 #: No run needs more virtual time; the worst weather and the longest waits end well before.
 LONGEST = 600.0
 HEARTBEAT_SECONDS = 1.0
 HOST = "simulated"
+#: Every so many jobs one uses tables.
+TABLES = 3
+#: So small that key lists are forgotten all the time, and that dense tables have blocks on every server.
+KEY_LIST_BYTES = 40
+BLOCK_BYTES = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class Scenario:
         rng = random.Random(seed)
         servers = rng.randint(1, 3)
         plans = tuple(_plan(rng) for _ in range(rng.randint(1, 4)))
-        return cls(
+        scenario = cls(
             seed=seed,
             weather=Weather.random(rng),
             servers=servers,
@@ -55,6 +64,11 @@ class Scenario:
             lost_at=3.0 * rng.random(),
             group_commit=rng.choice((0.0, 0.0, 0.01)),
         )
+        return scenario if seed % TABLES else scenario.with_tables()
+
+    def with_tables(self) -> "Scenario":
+        """The same job, whose workers use tables too."""
+        return dataclasses.replace(self, plans=tuple(dataclasses.replace(plan, tables=True) for plan in self.plans))
 
 
 def _plan(rng: random.Random) -> Plan:
@@ -77,6 +91,7 @@ def own(key: str, value: Any) -> bool:
 
 _FUNCTIONS = Functions()
 _FUNCTIONS.add("key_filter", "own", own)
+table_settings.register(_FUNCTIONS)
 
 
 class Server:
@@ -86,6 +101,8 @@ class Server:
         self.address = f"server-{number}".encode()
         self.lost = False
         self.shard = Shard(number, workers, _FUNCTIONS)
+        self.shard._answer = partial(self._answered, self.shard._answer)  # type: ignore[method-assign]
+        self._number = number
         self._reference = ReferenceClock(workers)
         self._cluster = cluster
         self._turning = False
@@ -97,7 +114,7 @@ class Server:
             return
         self._cluster.questions[type(envelope.message)] += 1
         self.shard.handle(source, envelope)
-        self._reference.handle(source, envelope)
+        self._reference.handle(source, envelope, self.shard.inbox.expected(source))
         self.check_parked(envelope)
         if self._turning:
             return
@@ -106,6 +123,11 @@ class Server:
             self._cluster.network.after(self._cluster.turn_seconds, self._turn)
         else:
             self._turn()
+
+    def _answered(self, answer: Callable[[Asked, m.Message], None], asked: Asked, reply: m.Message) -> None:
+        """A request has been run."""
+        answer(asked, reply)
+        self._cluster.register.handled((self._number, asked.sender, asked.envelope.request))
 
     def check_parked(self, envelope: Envelope) -> None:
         """A read is parked if and only if the clock has not reached what it needs."""
@@ -141,6 +163,9 @@ class Cluster:
             self._coordinate(m.Register(number, f"sim://server-{number}", HOST, number))
         self.workers: list[Worker] = []
         self.history = History(self.workers)
+        self.table_history = TableHistory(self.history, self.workers)
+        self.register = Register()
+        self.contested: set[int] = set()
         self.workers.extend(Worker(self, number, number, plan) for number, plan in enumerate(scenario.plans))
         self.network.nodes[self.coordinator_address] = self._receive
         self.network.after(0.0, self._beat)
@@ -182,6 +207,7 @@ class Cluster:
         self._check_losses()
         if not any(server.lost for server in self.servers):
             self._check_store()
+            table_checks.check_final(self)
 
     def _settle(self) -> None:
         """Go on a little, until what dead workers sent has arrived."""
@@ -260,6 +286,8 @@ def small_scale() -> Iterator[None]:
         mock.patch.object(exchange, "Ring", lambda servers: _ring(tuple(servers))),
         mock.patch.object(wire, "FRAME_BYTES", 64),
         mock.patch.object(store, "FRAME_BYTES", 64),
+        mock.patch.object(shard_tables, "KEY_LIST_BYTES", KEY_LIST_BYTES),
+        mock.patch.object(placement, "LEAST_BLOCK_BYTES", BLOCK_BYTES),
     ):
         yield
 

@@ -1,8 +1,8 @@
 """Wrong versions of the protocol, each wrong in one rule. The simulation must tell each of them from the right one."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -20,20 +20,9 @@ from paracel.shard import HANDLERS, Asked, Shard
 from paracel.store import Store
 
 from .cluster import Server
+from .making import Mutant, instead, nothing
+from .table_mutants import TABLE_MUTANTS
 from .worker import Worker
-
-Mutant = Callable[[], AbstractContextManager[Any]]
-
-
-def instead(owner: Any, name: str, make: Callable[[Any], Any]) -> Mutant:
-    """A mutant in which `owner.name` is `make(what it was)`."""
-    return lambda: mock.patch.object(owner, name, make(owner.__dict__[name]))
-
-
-def nothing(_right: Any) -> Callable[..., None]:
-    """In place of something that acts."""
-    return lambda *_arguments, **_named: None
-
 
 # --- the server's side of request numbers ---------------------------------------------------------------------
 
@@ -290,7 +279,7 @@ MUTANTS: dict[str, Mutant] = {
     "own writes pass the cache by": instead(Cache, "write", nothing),
     "removed keys stay cached": instead(Cache, "drop", nothing),
     "an old refresh replaces what is newer": instead(Cache, "finish_refresh", _keeps_old_refreshes),
-    "a commit does not wait for updates": instead(Worker, "_commit", _commits_at_once),
+    "a commit does not wait for updates": instead(Worker, "commit", _commits_at_once),
     "requests overtake the batch": instead(Session, "ask", _overtakes_the_batch),
     "a batch mixes updaters": instead(Session, "update", _mixes_updaters),
     "an update is done when it is sent": instead(Session, "update_multi", _resolves_at_once),
@@ -302,6 +291,7 @@ MUTANTS: dict[str, Mutant] = {
     "an old burial takes the successor out": instead(Shard, "_handle_unnumbered", _buries_successors),
     "the dead are buried once": instead(Membership, "_bury", _buries_once),
     "nobody levels an entering worker": lambda: mock.patch.object(Session, "enter", _enter_without_levelling),
+    **TABLE_MUTANTS,
 }
 
 

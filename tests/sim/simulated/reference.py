@@ -20,23 +20,32 @@ class ReferenceClock:
         """The commits that every running worker has made."""
         return min((self._commits[worker] for worker in self._running), default=max(self._commits.values()))
 
-    def handle(self, sender: bytes, envelope: Envelope) -> None:
-        """Take one message; afterwards `waiting` holds exactly the reads that have to wait."""
+    def handle(self, sender: bytes, envelope: Envelope, taken: int) -> None:
+        """Take one message; afterwards `waiting` holds exactly the reads that have to wait.
+
+        Requests from number `taken` on may wait for key lists, if they name these by a hash.
+        """
         if not envelope.request:
             gone = envelope.message
             if isinstance(gone, m.Leave) and gone.view >= self._entered.get(gone.worker, 0):
                 self._running.discard(gone.worker)
         else:
             self._early[sender, envelope.request] = envelope
-            following = self._next.get(sender, 1)
-            while (taken := self._early.pop((sender, following), None)) is not None:
-                if isinstance(taken.message, m.Enter):
-                    self._entered[taken.message.worker] = max(taken.view, self._entered.get(taken.message.worker, 0))
-                self._note(sender, following, taken.message)
-                following += 1
-            self._next[sender] = following
+        self._take(sender, taken)
         value, running = self.value, bool(self._running)
         self.waiting = {key: least for key, least in self.waiting.items() if running and least > value}
+
+    def _take(self, sender: bytes, taken: int) -> None:
+        following = self._next.get(sender, 1)
+        while (early := self._early.get((sender, following))) is not None:
+            if following >= taken and _names_a_list(early.message):
+                break
+            if isinstance(early.message, m.Enter):
+                self._entered[early.message.worker] = max(early.view, self._entered.get(early.message.worker, 0))
+            del self._early[sender, following]
+            self._note(sender, following, early.message)
+            following += 1
+        self._next[sender] = following
 
     def _note(self, sender: bytes, request: int, message: m.Message) -> None:
         match message:
@@ -47,6 +56,10 @@ class ReferenceClock:
             case m.Enter(worker) if worker not in self._running:
                 self._commits[worker] = max(self._commits.values())
                 self._running.add(worker)
-            case m.Read(min_clock=least) | m.Scan(min_clock=least) | m.Top(min_clock=least):
-                if self._running and least > self.value:
-                    self.waiting[sender, request] = least
+            case m.Read() | m.Scan() | m.Top() | m.Pull() | m.RunTable():
+                if self._running and message.min_clock > self.value:
+                    self.waiting[sender, request] = message.min_clock
+
+
+def _names_a_list(message: m.Message) -> bool:
+    return isinstance(message, m.Push | m.Pull) and message.selection is None

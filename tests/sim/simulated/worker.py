@@ -8,8 +8,9 @@ import contextlib
 import math
 import random
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,9 @@ from paracel.pending import Pending
 from paracel.session import Session
 from paracel.store import largest
 
+from . import own_rows
 from .history import PARTIES, WORKER
+from .tasks import cause_of
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -46,6 +49,9 @@ class Plan:
     dies_at: float = math.inf
     returns: bool = False
     replaced: bool = False
+    tables: bool = False
+    #: What it does in place of things at random.
+    script: "Callable[[Worker], Script] | None" = None
 
 
 class Worker:
@@ -62,9 +68,10 @@ class Worker:
         self.error: BaseException | None = None
         self.rng = random.Random(cluster.scenario.seed * 97 + party)
         self.session = Session(cluster.join(self), number, plan.staleness, Functions())
+        self.tables = own_rows.OwnRows(self, cluster)
+        self.failing = 0
         self._cluster = cluster
         self._own: dict[str, Any] = {}
-        self._failing = 0
         self._settled = 0  # the last clock before which no refresh was still on its way
         self._first_fetch: dict[str, tuple[int, list[int]]] = {}
         self._inbox: deque[tuple[int, Envelope]] = deque()
@@ -100,13 +107,14 @@ class Worker:
     def _look(self) -> None:
         while self._inbox:
             self.session.receive(*self._inbox.popleft(), self._cluster.network.now)
-        self._send()
+        self.send()
         awaited = self._awaited
         if awaited is not None and awaited.done:
             self._awaited = None
             self._resume(awaited)
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Put on the network what is to be sent."""
         outbox = self.session.outbox
         while outbox:
             server, envelope = outbox.popleft()
@@ -141,14 +149,14 @@ class Worker:
                 wanted = self._advance(outcome)
             except StopIteration:
                 self._finish()
-                self._send()
+                self.send()
                 return
             if isinstance(wanted, float):
-                self._send()
+                self.send()
                 self._cluster.network.after(wanted, self._resume, None)
                 return
             self.session.flush()
-            self._send()
+            self.send()
             if not wanted.done:
                 self._awaited = wanted
                 self._cluster.network.after(TICK_SECONDS, self._tick, wanted)
@@ -169,8 +177,8 @@ class Worker:
         try:
             yield self.session.enter()
             self.in_quorum = True
-            yield from self._iterate()
-            yield from self._leave()
+            yield from (self.plan.script or Worker._iterate)(self)
+            yield from self.leave()
         except ConnectionLost as error:
             self.error = error
             yield from self._give_up()
@@ -179,16 +187,20 @@ class Worker:
     def _iterate(self) -> Script:
         rng = self.rng
         offered = _CHANGES if self.plan.writes_only else _KINDS
-        kinds = rng.sample(offered, rng.randint(2, min(8, len(offered))))  # few kinds meet each other more often
+        kinds: list[Any] = rng.sample(offered, rng.randint(2, min(8, len(offered))))  # few kinds meet more often
+        kinds = [partial(kind, self) for kind in kinds]
+        if self.plan.tables:
+            offered = own_rows.kinds_of(random.Random(self._cluster.scenario.seed), self.plan.writes_only)
+            kinds = kinds[:1] + [partial(kind, self.tables) for kind in offered]
         for _ in range(self.plan.iterations):
             for _ in range(rng.randrange(5)):
-                yield from rng.choice(kinds)(self)
+                yield from rng.choice(kinds)()
                 if rng.random() < 0.3:
                     self._look()
             yield self.plan.stall * rng.random()
-            yield from self._commit()
+            yield from self.commit()
             if self.plan.returns and rng.random() < 0.4:
-                yield from self._leave()
+                yield from self.leave()
                 yield 0.05 * rng.random()  # so that others are still at work
                 yield self.session.enter()
                 self.in_quorum = True
@@ -200,13 +212,17 @@ class Worker:
                 yield last()
             self.in_quorum = False
 
-    def _leave(self) -> Script:
+    def leave(self) -> Script:
+        """Leave the quorum when all that it has done is acknowledged."""
+        yield from self.tables.finish()
         yield self.session.acknowledged()
         self._check_failures()
+        self._cluster.table_history.left(self.party)
         self.in_quorum = False
         yield self.session.leave()
 
-    def _commit(self) -> Script:
+    def commit(self) -> Script:
+        """Commit when all that it has done is acknowledged."""
         yield self.session.acknowledged()
         self._check_failures()
         self.session.commit()
@@ -217,10 +233,11 @@ class Worker:
     def _check_failures(self) -> None:
         """A failed update that nobody has looked at is told about at the next commit, and only then."""
         failed = self.session.unobserved_failure()
-        if failed is not None and isinstance(failed.error, ConnectionLost):
-            raise failed.error
-        assert (failed is not None) == (self._failing > 0), f"worker {self.party}: {failed and failed.error}"
-        self._failing = 0
+        cause = None if failed is None else cause_of(failed.error)
+        if isinstance(cause, ConnectionLost):
+            raise cause
+        assert (failed is not None) == (self.failing > 0), f"worker {self.party}: {failed and failed.error}"
+        self.failing = 0
 
     # --- shared keys: many workers update, and everyone reads -----------------------------------------------------
 
@@ -228,7 +245,7 @@ class Worker:
         key, delta, updater, number = self._change()
         pending = self.session.update(key, delta, updater)
         self._acknowledge([key], [number], pending)
-        self._send()
+        self.send()
         yield from ()
 
     def _update_multi(self) -> Script:
@@ -237,7 +254,7 @@ class Worker:
         deltas = [self.party * WORKER + number for number in numbers]
         pending = self.session.update_multi(keys, deltas, "append", False)
         self._acknowledge(keys, numbers, pending)
-        self._send()
+        self.send()
         yield from ()
 
     def _bupdate(self) -> Script:
@@ -346,11 +363,11 @@ class Worker:
         if not fails:
             pending.then(self._expect_success)
         self._own[key] = value if fails else _own_result(value, delta, updater)
-        self._send()
+        self.send()
         if fails and self.rng.random() < 0.5:
             yield from self._expect_failure(pending)
         else:
-            self._failing += fails
+            self.failing += fails
 
     def _expect_success(self, outcome: Pending) -> None:
         assert outcome.error is None or isinstance(outcome.error, ConnectionLost), f"{self.party}: {outcome.error}"
