@@ -103,7 +103,7 @@ def run() -> Iterator[Runner]:
     runner = Runner(temporary)
     try:
         yield runner
-        runner.wait_gone(timeout=5)
+        runner.wait_gone(timeout=20)
         assert runner.alive() == {}
         assert [str(path) for path in temporary.rglob("*")] == []
     finally:
