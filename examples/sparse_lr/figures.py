@@ -81,8 +81,8 @@ def draw_delay(traces: dict[int, np.ndarray], path: Path) -> None:
 
 def measure_traffic() -> dict[str, list[tuple[str, float, float]]]:
     """Without and with the KKT filter, for each further filter: its name, megabytes pushed, megabytes pulled."""
-    print("| filters | pushed, MB | pulled, MB | with KKT: pushed | pulled | objective |")
-    print("|---|---|---|---|---|---|")
+    print("| filters | rounds | pushed, MB | pulled, MB | with KKT: rounds | pushed | pulled |")
+    print("|---|---|---|---|---|---|---|")
     rows: dict[str, list[tuple[str, float, float]]] = {"without KKT": [], "with KKT": []}
     for count in range(len(FILTERS) + 1):
         name = f"+ {FILTERS[count - 1]}" if count else "none"
@@ -91,8 +91,8 @@ def measure_traffic() -> dict[str, list[tuple[str, float, float]]]:
             figures = train(kkt=kkt, filters=list(FILTERS[:count]), tau=0)
             pushed, pulled = figures["megabytes pushed"], figures["megabytes pulled"]
             rows[title].append((name, pushed, pulled))
-            shown.append(f"{pushed:.2f} | {pulled:.2f}")
-        print(f"| {name} | {' | '.join(shown)} | {figures['objective']:.4f} |")
+            shown.append(f"{figures['rounds']:.0f} | {pushed:.2f} | {pulled:.2f}")
+        print(f"| {name} | {' | '.join(shown)} |", flush=True)
     return rows
 
 
@@ -101,13 +101,12 @@ def draw_traffic(rows: dict[str, list[tuple[str, float, float]]], path: Path) ->
 
     figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.0), dpi=80, sharey=True)
     for axis, (title, measured) in zip(axes, rows.items()):
-        names = [name for name, _, _ in measured]
+        names = [name.replace("_", "\n") for name, _, _ in measured]
         pushed = [pushed for _, pushed, _ in measured]
         axis.bar(names, pushed, label="pushed")
         axis.bar(names, [pulled for _, _, pulled in measured], bottom=pushed, label="pulled")
         axis.set(title=title)
-        axis.tick_params(axis="x", labelsize=8)
-    axes[0].set(ylabel="MB until it stalls")
+    axes[0].set(ylabel="MB until the job ends")
     axes[0].legend()
     figure.savefig(path, bbox_inches="tight")
 

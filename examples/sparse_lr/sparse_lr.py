@@ -32,6 +32,7 @@ FILTERS = {  # each push is a new gradient, so that what rounding takes from one
 }
 SLACK = 0.5  # the KKT filter lets a zero weight alone if its gradient is below (1 - SLACK) * penalty
 LARGEST_RADIUS = 5.0
+WINDOW = 4  # rounds: with steps on their way, one round alone may look as if all stood still
 CHUNK = 1000  # generated samples that share a random stream: a worker makes whole chunks
 
 
@@ -158,7 +159,8 @@ class SparseLR(paracel.paralg):
 
     `tau` bounds the delay, in iterations. A step is divided by 1 + `coupling` for each step that is on its way:
     NIPS 2014's rate, 1 / (L_var + tau * L_cov), with L_cov / L_var = coupling and the delay there is instead of the
-    largest. It ends when a round over all coordinates changes the objective by less than a `tolerance` of it.
+    largest. It ends when the objective differs by less than a `tolerance` of it over some rounds, the last one over all
+    coordinates.
     """
 
     def __init__(
@@ -280,11 +282,11 @@ class SparseLR(paracel.paralg):
         self.progress.push([done], [share])
 
     def has_stalled(self, done: int) -> bool:
-        """Whether the round before this one changed little. All its shares have long been there: nobody waits."""
-        if done < 2:
+        """Whether the rounds before this one changed little. All their shares have long been there: nobody waits."""
+        if done < WINDOW:
             return False
-        before, after = self.progress.pull([done - 2, done - 1], staleness=self.tau).result()
-        return abs(before - after) <= self.tolerance * after
+        recent = self.progress.pull(np.arange(done - WINDOW, done), staleness=self.tau).result()
+        return bool(np.ptp(recent) <= self.tolerance * recent[-1])
 
     def report(self) -> None:
         seconds = time.perf_counter() - self.began

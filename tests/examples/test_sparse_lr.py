@@ -88,11 +88,15 @@ def check(done, problem, path, *, within, alike):
     assert jaccard(weights, problem.weights) >= alike
 
 
-@pytest.mark.parametrize(("workers", "servers", "tau"), [(1, 1, 0), (2, 2, 0), (2, 2, 4), (4, 2, 16)])
+@pytest.mark.parametrize(
+    ("workers", "servers", "tau", "coupling"), [(1, 1, 0, 0), (2, 2, 0, 0), (2, 2, 4, 0), (4, 1, 16, 0.1)]
+)
 def test_reaches_scikit_learns_optimum_for_any_number_of_workers_and_delay(
-    run, generated, tmp_path, workers, servers, tau
+    run, generated, tmp_path, workers, servers, tau, coupling
 ):
-    done = run.prun(workers, servers, SCRIPT, *SMALL, f"tau={tau}", f"output={tmp_path}/out")
+    """Of 20 blocks, 16 on their way are most of the weights: steps have to be shorter then."""
+    settings = [f"tau={tau}", f"coupling={coupling}", f"output={tmp_path}/out"]
+    done = run.prun(workers, servers, SCRIPT, *SMALL, *settings)
     check(done, generated, tmp_path / "out/weights_0", within=1e-4, alike=0.97)
 
 
@@ -121,7 +125,7 @@ def test_filters_save_traffic_and_the_optimum_stays(run, generated, tmp_path):
         traffic[kkt, filters] = [done.figure(f"megabytes {direction}") for direction in ("pushed", "pulled")]
     everything, without_inactive, filtered = traffic.values()
     assert max(without_inactive) < 0.8 * min(everything)
-    assert filtered[0] < 0.6 * without_inactive[0]
+    assert filtered[0] < 0.75 * without_inactive[0]
     assert filtered[1] < 0.1 * without_inactive[1]
 
 
