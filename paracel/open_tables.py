@@ -9,7 +9,7 @@ from paracel.connection import Connection
 from paracel.errors import ConfigError, ConnectionLost, ParacelError, WaitTimeout
 from paracel.functions import Kind, table_state
 from paracel.optim import Rule
-from paracel.pending import Pending
+from paracel.pending import Pending, asked_anew
 from paracel.session_tables import SessionTable
 from paracel.table import Filters, Table, TableStatistics, check_filters
 from paracel.tables.spec import TableSpec, function_wire, make_spec
@@ -59,7 +59,8 @@ class Tables:
 
     def ask_tables(self) -> dict[str, Any]:
         """Each table's settings, and its counters of all servers added up."""
-        replies = self._connection.run(lambda: self._session.ask_all(m.ListTables(), list))
+        session = self._session
+        replies = self._connection.run(lambda: asked_anew(lambda: session.ask_all(m.ListTables(), list)))
         tables: dict[str, Any] = {}
         for reply in replies:
             for name, counters in reply.value.items():

@@ -85,7 +85,16 @@ class Session(Exchange):
     def acknowledged(self) -> Pending:
         """Done when every request and update so far has its reply, whatever it says; held ones too."""
         self.flush()
-        return all_done([super().acknowledged(), *self.held])
+        sent = super().acknowledged()
+        if not self.held:
+            return sent
+        done = Pending()
+
+        def begun(_all: Pending) -> None:  # a held pull may have been answered from the cache, and asked for newer rows
+            super(Session, self).acknowledged().then(lambda _sent: done.resolve(None))
+
+        all_done([sent, *self.held]).then(begun)
+        return done
 
     def hold(self, before: Sequence[Pending], size: int, start: Callable[[], Pending]) -> Pending:
         """Ask for something once other things are done, and have gone well; `size` bytes are kept for it meanwhile.

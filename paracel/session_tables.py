@@ -4,7 +4,7 @@ A `selection` is a list of keys, uint64, or a range (begin, end).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -29,13 +29,15 @@ from paracel.optim import Rule, builtin
 from paracel.pending import Pending, asked_anew, gather
 from paracel.tables.keylists import KeyLists
 from paracel.tables.merge import distinct
-from paracel.tables.routes import Route, Router, gathered
+from paracel.tables.routes import Route, Router, clocks_of, gathered
 from paracel.tables.rowcache import Fetch, RowCache
 from paracel.tables.senderstate import SenderState
 from paracel.tables.spec import TableSpec
 from paracel.tables.storage import Array, Keys, Selection
 
 RANGE_BYTES = 16
+#: Called with the clock that the rows of a pull are valid for, or one for each row, when they are there.
+Note = Callable[[int | Array], None]
 
 
 class Asking(Protocol):
@@ -209,18 +211,22 @@ class SessionTable:
 
     def _fetch_into(self, cache: RowCache, selection: Selection, call: Call, needed: int) -> Pending:
         fetch: Fetch = cache.begin(self._session.clock, waits=needed > 0)
-        fetched = self._fetch(selection, call, (), needed)
+        clocks: list[int | Array] = []
 
         def keep(outcome: Pending) -> None:
             if outcome.error is None:
-                cache.end(fetch, selection, outcome.result(), self._session.last_read_clock)
+                cache.end(fetch, selection, outcome.result(), clocks[0])
             else:
                 cache.end(fetch, None, None, 0)
+                cache.forget(selection)  # else nobody would learn that they are not refreshed any more
 
+        fetched = self._fetch(selection, call, (), needed, clocks.append)
         fetched.then(keep)
         return fetched
 
-    def _fetch(self, selection: Selection, call: Call, state: Sequence[str], needed: int) -> Pending:
+    def _fetch(
+        self, selection: Selection, call: Call, state: Sequence[str], needed: int, note: Note | None = None
+    ) -> Pending:
         routes = self._routes(selection, call)
         threshold = next((one.threshold for one in call.filters if isinstance(one, SignificantlyModified)), None)
         ranged = self.spec.size is None and isinstance(selection, tuple)  # what is there, the servers say
@@ -229,7 +235,7 @@ class SessionTable:
         if ranged:
             return gather(pendings, lambda replies: self._join_ranges(replies, call))
         return self._collect(
-            routes, pendings, call, arrays=1 + len(state), count=_count(selection), threshold=threshold
+            routes, pendings, call, arrays=1 + len(state), count=_count(selection), threshold=threshold, note=note
         )
 
     def _send_pull(
@@ -259,9 +265,12 @@ class SessionTable:
         arrays: int,
         count: int,
         threshold: float | None = None,
+        note: Note | None = None,
     ) -> Pending:
         def combine(replies: list[m.Pulled]) -> Any:
             self._session.last_read_clock = min((reply.clock for reply in replies), default=0)
+            if note is not None:
+                note(clocks_of(routes, [reply.clock for reply in replies], count))
             if not replies:
                 return self._nothing(arrays, call)
             parts = [

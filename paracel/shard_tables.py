@@ -115,6 +115,8 @@ class ShardTables:
         function = self._function("table_function", message.function)
         results = self._results.setdefault((message.table, message.function), {}) if message.once >= 0 else {}
         if message.once not in results:
+            if 0 <= message.once < self._clock.value:  # late, of a worker that is gone: it may have run already
+                raise TableError(f"{message.function} for clock {message.once}, and all have committed that one")
             selection = None if message.selection is None else self._selection(message.selection, b"")
             results[message.once] = _carried(table.run(function, selection, message.arguments), message.function)
         return m.Result(results[message.once])

@@ -121,3 +121,11 @@ def gathered(routes: list[Route], parts: list[list[Any]], count: int) -> list[Ar
             route.paste(whole, part)
         wholes.append(whole)
     return wholes
+
+
+def clocks_of(routes: list[Route], clocks: list[int], count: int) -> int | Array:
+    """What the rows of a pull are valid for: one clock, or one a row (count,), since each server has its own."""
+    if len(set(clocks)) < 2:
+        return clocks[0] if clocks else 0
+    parts = [[np.full(route.count, clock)] for route, clock in zip(routes, clocks, strict=True)]
+    return gathered(routes, parts, count)[0]

@@ -86,8 +86,8 @@ class RowCache:
         self._open[fetch.number] = fetch
         return fetch
 
-    def end(self, fetch: Fetch, keys: Selection | None, rows: Array | None, clock: int) -> None:
-        """What a pull has brought, valid for the clock; without keys: nothing."""
+    def end(self, fetch: Fetch, keys: Selection | None, rows: Array | None, clock: int | NDArray[Any]) -> None:
+        """What a pull has brought, valid for the clock, or each row for its own; without keys: nothing."""
         fetch = self._open.pop(fetch.number)  # as `clear` has left it
         if keys is not None and rows is not None and not (fetch.waits and self._pushes > fetch.pushes):
             self._keep(fetch, keys, rows, clock)
@@ -105,18 +105,24 @@ class RowCache:
             self._log.append((self._pushes, kept, [value.copy() for value in values]))
         self._apply(keys, values, None)
 
+    def forget(self, keys: Selection) -> None:
+        """Forget the rows of some keys."""
+        places = self._places(keys)
+        self._part.column(_VALID)[places[places >= 0]] = 0
+
     def clear(self) -> None:
         """Forget all rows."""
         self._part.column(_VALID)[:] = 0
         self._part.column(_ASKED)[:] = 0
         self._open = {number: Fetch(number, -1, 0, True) for number in self._open}
 
-    def _keep(self, fetch: Fetch, keys: Selection, rows: Array, clock: int) -> None:
+    def _keep(self, fetch: Fetch, keys: Selection, rows: Array, clock: int | NDArray[Any]) -> None:
         places = self._places(keys, create=True)
-        newer = self._part.column(_VALID)[places] <= clock + 1
+        valid = np.broadcast_to(np.asarray(clock) + 1, len(places))
+        newer = self._part.column(_VALID)[places] <= valid
         places, rows = places[newer], rows[newer]
         self._part.column(ROWS)[places] = rows
-        self._part.column(_VALID)[places] = clock + 1
+        self._part.column(_VALID)[places] = valid[newer]
         self._part.column(_ASKED)[places] = fetch.asked + 1
         self._part.column(_FETCH)[places] = fetch.number
         for number, pushed, values in self._log:

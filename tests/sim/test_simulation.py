@@ -69,6 +69,10 @@ WHAT = (
     "replaced",
     "eventual",
     "returned",
+    "asked for keys",
+    "told keys",
+    "asked anew",
+    "came after others",
 )
 
 
@@ -83,4 +87,8 @@ def note(cluster: Cluster, seen: Counter[str]) -> None:
     seen["lost a server"] += any(worker.error is not None for worker in cluster.workers)
     seen["replaced"] += len(cluster.workers) > len(cluster.scenario.plans)
     seen["eventual"] += any(plan.staleness == float("inf") for plan in cluster.scenario.plans)
+    seen["asked for keys"] += cluster.answers[m.UnknownKeys] > 0
+    seen["told keys"] += cluster.questions[m.KeyList] > 0
+    seen["asked anew"] += any(worker.refused for worker in cluster.workers)
+    seen["came after others"] += any(node.before for node in cluster.register.order)
     seen["returned"] += cluster.questions[m.Leave] > len(cluster.workers) * len(cluster.servers)

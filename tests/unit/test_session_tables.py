@@ -82,6 +82,56 @@ def test_a_refresh_is_asked_for_once_however_often_one_reads():
     assert [type(envelope.message) for _, envelope in session.outbox] == [m.Pull]
 
 
+def test_rows_of_a_server_that_is_ahead_are_refreshed_too():
+    cluster = Cluster(2, 1)
+    session, other = cluster.join(0, math.inf), cluster.join()
+    table, keys = opened(cluster, session, None), uint64(range(40))
+    pusher = opened(cluster, other, None)
+
+    def pulled(some):
+        """What the cache holds in the next iteration; the refresh that this asks for has come when it returns."""
+        session.clock += 1
+        rows = cluster.settle(table.pull(some, PLAIN, (), math.inf))
+        cluster.settle(session.acknowledged())
+        return set(rows.tolist())
+
+    assert pulled(keys) == {0}
+    cluster.settle(session.ask(0, m.Commit(0, 2)))  # server 0 is at clock 2, and server 1 at 0
+    assert pulled(keys[table.router.owners(keys) == 0]) == {0}
+    cluster.settle(pusher.push(keys, ones(keys), PLAIN))
+    assert pulled(keys) == {0}, "of before"
+    assert pulled(keys) == {1}
+
+
+def test_rows_that_a_lost_server_cannot_refresh_are_an_error():
+    cluster = Cluster(2, 1)
+    session = cluster.join(0, math.inf)
+    table, keys = opened(cluster, session, None), uint64(range(40))
+    cluster.settle(table.pull(keys, PLAIN, (), math.inf))
+    session.receive(-1, m.Envelope(0, 0, 0, m.View(3, {0: "ipc://0"}, {1: "killed"}, 1, {})), 0.0)
+    session.clock += 1
+    assert table.pull(keys, PLAIN, (), math.inf).done, "from the cache, for the last time"
+    cluster.pump()
+    with pytest.raises(ServerLost):
+        cluster.settle(table.pull(keys, PLAIN, (), math.inf))
+
+
+def test_a_commit_waits_for_the_refresh_that_a_held_pull_asks_for():
+    cluster = Cluster(1, 1)
+    session = cluster.join(0, math.inf)
+    table = opened(cluster, session)
+    cluster.settle(table.pull(KEYS, PLAIN, (), math.inf))
+    session.clock += 1
+    pushed = table.push(KEYS, ones(), PLAIN)
+    held = session.hold([pushed], 0, lambda: table.pull(KEYS, PLAIN, (), math.inf))
+    acknowledged = session.acknowledged()
+    left = []
+    acknowledged.then(lambda _outcome: left.extend(session.channels[0].outstanding.values()))
+    cluster.settle(acknowledged)
+    assert held.result().tolist() == [1, 1, 1], "from the cache, while newer rows were on their way"
+    assert left == []
+
+
 def test_a_forgotten_cache_is_asked_anew():
     cluster = Cluster(1, 1)
     session = cluster.join(0, 5)

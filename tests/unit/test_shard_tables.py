@@ -280,6 +280,9 @@ def test_a_function_runs_once_for_a_clock(shard, peer):
     assert peer.ask(m.RunTable("t", "f:count", [], None, 1, 0)) == m.Result(2)
     commit(peer, 2)
     assert shard.tables._results == {("t", "f:count"): {}, ("dense", "f:count"): {}}, "nobody asks for those any more"
+    refused = peer.ask(m.RunTable("t", "f:count", [], None, 1, 0))
+    assert (refused.kind, refused.text) == ("TableError", "f:count for clock 1, and all have committed that one")
+    assert len(calls) == 4, "not run again for who comes too late"
 
 
 def test_a_function_that_fails_has_not_run_for_its_clock(shard, peer):

@@ -32,7 +32,7 @@ LONGEST = 600.0
 HEARTBEAT_SECONDS = 1.0
 HOST = "simulated"
 #: Every so many jobs one uses tables.
-TABLES = 3
+TABLES = 5
 #: So small that key lists are forgotten all the time, and that dense tables have blocks on every server.
 KEY_LIST_BYTES = 40
 BLOCK_BYTES = 64
@@ -284,6 +284,7 @@ def small_scale() -> Iterator[None]:
     """Rings are made once, and small arrays travel as large ones do: in frames of their own, by reference."""
     with (
         mock.patch.object(exchange, "Ring", lambda servers: _ring(tuple(servers))),
+        mock.patch.object(shard_tables, "Ring", lambda servers: _ring(tuple(servers))),
         mock.patch.object(wire, "FRAME_BYTES", 64),
         mock.patch.object(store, "FRAME_BYTES", 64),
         mock.patch.object(shard_tables, "KEY_LIST_BYTES", KEY_LIST_BYTES),

@@ -21,7 +21,6 @@ from paracel.store import Store
 
 from .cluster import Server
 from .making import Mutant, instead, nothing
-from .table_mutants import TABLE_MUTANTS
 from .worker import Worker
 
 # --- the server's side of request numbers ---------------------------------------------------------------------
@@ -291,7 +290,6 @@ MUTANTS: dict[str, Mutant] = {
     "an old burial takes the successor out": instead(Shard, "_handle_unnumbered", _buries_successors),
     "the dead are buried once": instead(Membership, "_bury", _buries_once),
     "nobody levels an entering worker": lambda: mock.patch.object(Session, "enter", _enter_without_levelling),
-    **TABLE_MUTANTS,
 }
 
 

@@ -3,9 +3,9 @@
 Stateful rules run on the servers alone; here they are applied to one row after the other.
 """
 
-import random
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from .tables import Script, TableWork, caught
 from .tasks import Node
 
 Kind = Callable[["OwnRows"], Script]
-OWN = ("assigned", "momentum", "checked")
+OWN = ("assigned", "momentum", "checked", "told")
 
 
 class _Checked:
@@ -39,6 +39,7 @@ _RULES: dict[str, Any] = {
     "assigned": optim.builtin("assign"),
     "momentum": settings.SETTINGS["momentum"]["updater"],
     "checked": _Checked(),
+    "told": optim.builtin("assign"),
 }
 
 
@@ -48,7 +49,15 @@ class OwnRows(TableWork):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._versions: dict[Row, list[tuple[Any, dict[str, Any]]]] = {}
-        self._pushes: dict[str, int] = defaultdict(int)
+        self._own = self.job.choice(OWN)
+
+    def calls(self, others: list[Any], writes_only: bool) -> list[Any]:
+        """What it does, of few kinds and the same for all workers, so that they meet; now and then something else."""
+        groups = self.job.sample(_GROUPS, self.job.randint(1, 2))
+        kinds = [kind for changes, reads in groups for kind in (changes if writes_only else changes + reads)]
+        if self.job.random() < 0.3:
+            kinds.append(OwnRows.graph)
+        return [partial(kind, self) for kind in kinds] + (others[:1] if self.job.random() < 0.3 else [])
 
     def _keys(self, table: Table) -> list[int]:
         first = 3 * self.party if table.size is not None else self.party << 60
@@ -63,22 +72,28 @@ class OwnRows(TableWork):
             self._versions[row] = [(began, state)]
         return self._versions[row]
 
+    def open_own(self) -> Script:
+        """A table of own rows, mostly the same one."""
+        return (yield from self.open(self._own if self.rng.random() < 0.7 else self.rng.choice(OWN)))
+
     def push_own(self) -> Script:
         """Push to some of the own keys."""
-        table = yield from self.open(self.rng.choice(OWN))
+        table = yield from self.open_own()
+        yield from self.perhaps_wait(self._push(table))
+
+    def _push(self, table: Table) -> Node:
         keys = self.rng.sample(self._keys(table), self.rng.randint(1, 3))
         deltas = self._deltas(table, len(keys))
         for key, delta in zip(keys, deltas, strict=True):
             versions = self._version((table.name, key))
             rows, state = versions[-1][0], {name: column.copy() for name, column in versions[-1][1].items()}
             versions.append((_RULES[table.name].apply(rows, delta[None], state), state))
-        node = self.ask(table.push, np.array(keys, np.uint64), deltas, filters=self.lossless())
-        yield from self.perhaps_wait(node)
+        return self.ask(table.push, np.array(keys, np.uint64), deltas, filters=self.lossless())
 
     def _deltas(self, table: Table, count: int) -> Any:
         shape = (count,) if table.dim == 1 else (count, table.dim)
         size = int(np.prod(shape))
-        return np.array([self.rng.randrange(10) for _ in range(size)], table.dtype).reshape(shape)
+        return np.array([self.rng.choice((0, 1, 2, 40, 80)) for _ in range(size)], table.dtype).reshape(shape)
 
     def push_refused(self) -> Script:
         """The updater raises: nothing changes, and it is told about once, here or at the next commit."""
@@ -93,30 +108,43 @@ class OwnRows(TableWork):
             assert "refuses its deltas" in str(refusal)
 
     def pull_own(self) -> Script:
-        """Rows of own keys: those of now, or, if the servers let the pull wait, of some moment until the reply."""
-        table = yield from self.open(self.rng.choice(OWN))
-        keys, named = self._keys(table), self._staleness()
-        node = Node()
+        """Rows of own keys: those of now; of some moment until the reply, if the pull waits or is asked for anew."""
+        table = yield from self.open_own()
+        named = self.some_staleness()
         if table.name == "momentum" and self.rng.random() < 0.5:
             named["state"] = "trace"
-        near = settings.THRESHOLD if table.name == "assigned" and self.rng.random() < 0.5 else 0.0
+        yield from self.perhaps_wait(self._pull(table, named))
+
+    def pull_told(self) -> Script:
+        """Pulls of what has changed significantly, all on their way together, and one more when they have come."""
+        table = yield from self.open("told")
+        for _ in range(self.rng.randint(2, 3)):
+            self._push(table)
+            self._pull(table, {"staleness": None})
+        yield 0.1 * self.rng.random()
+        yield from self.wait(self._pull(table, {"staleness": None}))
+
+    def _pull(self, table: Table, named: dict[str, Any]) -> Node:
+        keys, node = self._keys(table), Node()
+        near = settings.THRESHOLD if table.name == "told" else 0.0
         filters = (settings.SIGNIFICANT,) if near else self.lossless()
         asked = {key: len(self._version((table.name, key))) - 1 for key in keys}
-        waits = self._needed(named.get("staleness", self.session.staleness)) > 0
-        ends = {key: asked[key] + 1 if not waits else None for key in keys}
+        waits = self.needed(self.bound(named)) > 0
+        refused = self.worker.refused
 
         def check(result: Any) -> None:
             columns = result if isinstance(result, tuple) else (result,)
+            late = waits or refused < self.worker.refused or near  # what was told since is shown
             for at, key in enumerate(keys):
-                possible = self._version((table.name, key))[asked[key] : ends[key]]
+                possible = self._version((table.name, key))[asked[key] : None if late else asked[key] + 1]
                 found = [column[at] for column in columns]
                 assert any(_same(found, version, near) for version in possible), (
                     f"{table.name} {key}: {found}, {possible}"
                 )
 
         node.on_success = check
-        self.ask(table.pull, np.array(keys, np.uint64), filters=filters, node=node, **named)
-        yield from self.perhaps_wait(node)
+        self.pull(node, table, np.array(keys, np.uint64), filters, named)
+        return node
 
     def drop_own(self) -> Script:
         """A table that is dropped and opened again begins anew."""
@@ -125,6 +153,8 @@ class OwnRows(TableWork):
         yield self.session.ask_first(spec)
         opened = yield self.session.open_table(spec, 1)
         table = Table(self._owner, self.session, opened, (), ())
+        rows = yield table.pull([5, 6]).pending
+        assert not rows.any(), f"a new table holds {rows}"
         table.push([5, 6, 6], [1, 2, 3])
         was_there = yield self.session.drop_table(name)
         assert was_there, f"table {name} was not there"
@@ -177,14 +207,7 @@ _GROUPS: tuple[tuple[tuple[Kind, ...], tuple[Kind, ...]], ...] = (
     ((OwnRows.push_counts, OwnRows.push_counts), (OwnRows.pull_counts, OwnRows.pull_counts)),
     ((OwnRows.push_counts, OwnRows.run_counts, OwnRows.graph), (OwnRows.pull_counts, OwnRows.wait_for_any)),
     ((OwnRows.push_commits,), (OwnRows.pull_commits,)),
-    ((OwnRows.push_own, OwnRows.push_own, OwnRows.push_refused), (OwnRows.pull_own, OwnRows.pull_own)),
+    ((OwnRows.push_own, OwnRows.push_own, OwnRows.push_refused), (OwnRows.pull_own, OwnRows.pull_told)),
     ((OwnRows.push_sums, OwnRows.push_rounded), (OwnRows.open_contested, OwnRows.drop_own)),
     ((OwnRows.run_once,), (OwnRows.wait_for_any,)),
 )
-
-
-def kinds_of(job: random.Random, writes_only: bool) -> list[Kind]:
-    """What the workers of a job do: few kinds, so that they meet."""
-    groups = job.sample(_GROUPS, 2)
-    kinds = [kind for changes, reads in groups for kind in (changes if writes_only else changes + reads)]
-    return [*kinds, OwnRows.graph] if job.random() < 0.3 else kinds

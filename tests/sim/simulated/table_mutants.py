@@ -6,17 +6,20 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
+import numpy as np
+
 from paracel import inbox, pending, session, session_tables
 from paracel import messages as m
 from paracel.errors import DependencyError
+from paracel.exchange import Exchange
 from paracel.pending import Pending, Steps
 from paracel.session import Session
-from paracel.shard import Shard
+from paracel.shard import Asked, Shard
 from paracel.shard_tables import ShardTables
 from paracel.tables import merge
 from paracel.tables.merge import Pushed
 from paracel.tables.rowcache import Fetch, RowCache
-from paracel.tables.senderstate import Rests
+from paracel.tables.senderstate import Rests, Told
 from paracel.tables.spec import TableSpec
 from paracel.tables.table import Table
 
@@ -56,6 +59,14 @@ def _names_the_last_cause(_right: Any) -> Any:
     return not_run
 
 
+def _commits_before_held(_right: Any) -> Any:
+    def acknowledged(session: Session) -> Pending:
+        session.flush()
+        return Exchange.acknowledged(session)
+
+    return acknowledged
+
+
 # --- key lists ------------------------------------------------------------------------------------------------------
 
 
@@ -76,6 +87,21 @@ def _skips_unknown() -> Iterator[None]:
 
     with instead(ShardTables, "can_run", _runs_without_keys)(), mock.patch.object(ShardTables, "push", skip):
         yield
+
+
+def _keeps_the_hash(_right: Any) -> Any:
+    return lambda _tables, message: message
+
+
+def _repeats_old_reads(_right: Any) -> Any:
+    def handle_repeated(shard: Shard, asked: Asked) -> None:
+        stored = shard.inbox.stored(asked.sender, asked.envelope.request)
+        if stored is not None:
+            shard._send(asked.sender, asked.envelope.request, stored)
+        elif type(asked.envelope.message) in m.READS and not shard.inbox.is_running(*asked.key):
+            shard._run_again(asked)
+
+    return handle_repeated
 
 
 # --- the end of a clock ---------------------------------------------------------------------------------------------
@@ -140,6 +166,25 @@ def _valid_for_the_own_clock(right: Any) -> Any:
     return keep
 
 
+def _never_waits(right: Any) -> Any:
+    return lambda cache, clock, **_waits: right(cache, clock, waits=False)
+
+
+def _never_due(right: Any) -> Any:
+    return lambda cache, keys, _clock: right(cache, keys, -1)
+
+
+def _takes_older_rows(_right: Any) -> Any:
+    def renew(told: Told, keys: Any, newer: Any, rows: Any, version: int) -> Any:
+        places = told._part.locate(keys, create=True)
+        kept, versions = told._part.column("rows"), told._part.column("version")
+        kept[np.asarray(places)[newer]] = rows
+        versions[places] = np.maximum(versions[places], version)
+        return kept[places].copy()
+
+    return renew
+
+
 # --- pushes ---------------------------------------------------------------------------------------------------------
 
 
@@ -169,11 +214,14 @@ TABLE_MUTANTS: dict[str, Mutant] = {
     "a task waits for one of those before it": instead(Session, "hold", _waits_for_one),
     "what comes after a failed task runs": instead(session, "run_after", _runs_after_failures),
     "a task names the failure just before it": instead(pending, "_not_run", _names_the_last_cause),
+    "a commit does not wait for held tasks": instead(Session, "acknowledged", _commits_before_held),
+    "a read that is too old is repeated": instead(Shard, "_handle_repeated", _repeats_old_reads),
     "a read that is too old fails": instead(session_tables, "asked_anew", lambda _right: lambda ask: ask()),
     "a key list is asked for once": instead(Shard, "_ask_for_keys", _asks_once),
     "nobody sends the key lists that servers ask for": instead(Session, "_wanted", nothing),
     "an unknown key list is an error": instead(ShardTables, "can_run", _runs_without_keys),
     "a push of an unknown key list is skipped": _skips_unknown,
+    "what is parked has the hash of its keys alone": instead(ShardTables, "spelled_out", _keeps_the_hash),
     "the reply of a push is not kept": lambda: mock.patch.object(inbox, "READS", m.READS | {m.Push}),
     "the pushes of a clock are applied as they come": instead(Table, "push", _applies_on_arrival),
     "pushes are applied before their clock is complete": instead(Table, "complete", _applies_early),
@@ -187,6 +235,9 @@ TABLE_MUTANTS: dict[str, Mutant] = {
     "rows of a rule that only servers know stay cached": instead(RowCache, "_apply", _keeps_what_it_cannot_apply),
     "cached rows are fresh": instead(RowCache, "stale", _cached_is_valid),
     "cached rows are valid for the own clock": instead(RowCache, "_keep", _valid_for_the_own_clock),
+    "a pull that waited behind an own push is cached": instead(RowCache, "begin", _never_waits),
+    "eventual pulls are never refreshed": instead(RowCache, "start_refresh", _never_due),
+    "older rows replace those that were told later": instead(Told, "renew", _takes_older_rows),
     "what a filter keeps back is lost": instead(Rests, "write", nothing),
     "repeated keys are not summed": instead(session_tables, "distinct", _takes_one_of_each),
     "the mask of a push is not looked at": instead(ShardTables, "_pushed", _ignores_masks),

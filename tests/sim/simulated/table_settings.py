@@ -30,6 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "assigned": {"size": SIZE, "dim": 2, "dtype": "int64", "updater": "assign"},
     "momentum": {"dtype": "float64", "updater": optim.momentum(0.5, 0.5)},
     "checked": {"dtype": "int64", "updater": function_wire("checked")},
+    "told": {"size": SIZE, "dim": 2, "dtype": "int64", "updater": "assign"},
     "sums": {"size": SIZE, "dtype": "int64"},
     "rounded": {"dim": 2, "dtype": "float64"},
     "calls": {"size": SIZE, "dim": CLOCKS, "dtype": "int64"},

@@ -42,9 +42,10 @@ class TableWork:
         self._history = cluster.table_history
         self._owner = RecordedTables(worker, cluster.register)
         self._nodes: list[Node] = []
-        job = random.Random(cluster.scenario.seed)
+        self.job = job = random.Random(cluster.scenario.seed)  # what all workers of the job do alike
         self._favourite = job.choice(settings.LOSSLESS)
-        self._lists = [[job.randrange(12) for _ in range(job.randint(1, 4))] for _ in range(3)]
+        self._lists = [[job.randrange(12) for _ in range(job.randint(1, 4))] for _ in range(2)]
+        self._counts = job.choice(settings.COUNTS)
         self._shown: Counter[Row] = Counter()  # own pushes that every pull from now on must show
         self._first: dict[Row, tuple[int, list[int]]] = {}
         self._refreshed: dict[Row, tuple[int, list[int], list[int]]] = {}
@@ -59,6 +60,10 @@ class TableWork:
             opened = yield self.session.open_table(spec, 1)
             self.tables[name] = Table(self._owner, self.session, opened, (), ())
         return self.tables[name]
+
+    def open_counts(self) -> Script:
+        """A table that counts pushes, mostly the same one."""
+        return (yield from self.open(self._counts if self.rng.random() < 0.8 else self.rng.choice(settings.COUNTS)))
 
     def ask(self, ask: Callable[..., Any], *arguments: Any, node: Node | None = None, **named: Any) -> Node:
         """Call a method of a table that makes a task."""
@@ -76,9 +81,12 @@ class TableWork:
                 raise cause or error from None
 
     def perhaps_wait(self, node: Node) -> Script:
-        """Wait for a task, or go on with something else."""
-        if self.rng.random() < 0.5:
+        """Wait for a task, or for a moment, or go on with something else."""
+        chance = self.rng.random()
+        if chance < 0.4:
             yield from self.wait(node)
+        elif chance < 0.6:
+            yield 0.03 * self.rng.random()
 
     def wait_for_any(self) -> Script:
         """Wait for a task of long ago; not for those whose failure is to be told at the next commit."""
@@ -107,12 +115,12 @@ class TableWork:
     def some_keys(self, table: Table) -> tuple[Any, list[int]]:
         """Keys as a call takes them, some twice, or a slice of a dense table; and one by one."""
         rng = self.rng
-        if table.size is not None and rng.random() < 0.3:
+        if table.size is not None and rng.random() < 0.2:
             begin = rng.randrange(table.size)
             end = min(table.size, begin + rng.randint(1, 8))
             return slice(begin, end), list(range(begin, end))
         offered = settings.SPARSE_KEYS if table.size is None else range(0, table.size, 2)
-        if rng.random() < 0.7:
+        if rng.random() < 0.8:
             keys = [offered[at] for at in rng.choice(self._lists)]
         else:
             keys = rng.choices(offered, k=rng.randint(1, 5))
@@ -126,7 +134,7 @@ class TableWork:
 
     def push_counts(self, before: tuple[Node, ...] = ()) -> Script:
         """Count some keys once more each, now or after others; perhaps with the rows as the answer."""
-        table = yield from self.open(self.rng.choice(settings.COUNTS))
+        table = yield from self.open_counts()
         keys, listed = self.some_keys(table)
         amounts = [self.rng.randrange(3) for _ in listed]
         rows = np.zeros((len(listed), PARTIES), np.int64)
@@ -159,8 +167,8 @@ class TableWork:
 
     def pull_counts(self, before: tuple[Node, ...] = ()) -> Script:
         """Read counts, as old as they may be."""
-        table = yield from self.open(self.rng.choice(settings.COUNTS))
-        node, named = Node(before), self._staleness()
+        table = yield from self.open_counts()
+        node, named = Node(before), self.some_staleness()
         if self.rng.random() < 0.15:
             keys, listed = slice(None), settings.SPARSE_KEYS if table.size is None else list(range(table.size))
         else:
@@ -168,14 +176,23 @@ class TableWork:
         if self.rng.random() < 0.15:
             named["server"] = server = self.rng.choice(list(self.session.ring.servers))
             listed = [key for key in listed if table.server_of([key])[0] == server]
-        node.refreshes = named.get("staleness", self.session.staleness) == math.inf
         cached = "server" not in named and not (table.size is None and isinstance(keys, slice))
-        self._answer_counts(node, table, listed, named.get("staleness", self.session.staleness), cached)
-        self.ask(table.pull, keys, node=node, filters=self.lossless(), **named)
+        self._answer_counts(node, table, listed, self.bound(named), cached)
+        self.pull(node, table, keys, self.lossless(), named)
         yield from self.perhaps_wait(node)
 
-    def _staleness(self) -> dict[str, Any]:
+    def some_staleness(self) -> dict[str, Any]:
+        """The staleness of a pull, if it is not the worker's."""
         return {} if self.rng.random() < 0.6 else {"staleness": self.rng.choice(settings.STALENESS)}
+
+    def bound(self, named: dict[str, Any]) -> float | None:
+        """The staleness that holds for a pull."""
+        return named.get("staleness", self.session.staleness)
+
+    def pull(self, node: Node, table: Table, keys: Any, filters: Any, named: dict[str, Any]) -> None:
+        """Ask for rows; an eventual pull may ask for newer ones too, and does not wait for these."""
+        node.refreshes = self.bound(named) == math.inf
+        self.ask(table.pull, keys, node=node, filters=filters, **named)
 
     def _answer_counts(
         self, node: Node, table: Table, listed: list[int], staleness: float | None, cached: bool = False
@@ -188,7 +205,7 @@ class TableWork:
         def started() -> None:
             nonlocal needed
             start()
-            needed = self._needed(staleness)
+            needed = self.needed(staleness)
             for key in set(listed):
                 row = table.name, key
                 least[row] = self._least(row, staleness, cached)
@@ -205,7 +222,8 @@ class TableWork:
 
         node.on_start, node.on_success = started, check
 
-    def _needed(self, staleness: float | None) -> int:
+    def needed(self, staleness: float | None) -> int:
+        """The clock that a pull needs now."""
         if staleness is None or math.isinf(staleness):
             return 0
         return max(0, self.worker.clock - int(staleness))
@@ -247,13 +265,13 @@ class TableWork:
         """Read sums of whole clocks."""
         table = yield from self.open(self.rng.choice(settings.COMMITS))
         keys, listed = self.some_keys(table)
-        node, named = Node(), self._staleness()
-        self._answer_commits(node, table, listed, named.get("staleness", self.session.staleness))
-        self.ask(table.pull, keys, node=node, filters=self.lossless(), **named)
+        node, named = Node(), self.some_staleness()
+        self._answer_commits(node, table, listed, self.bound(named))
+        self.pull(node, table, keys, self.lossless(), named)
         yield from self.perhaps_wait(node)
 
     def _answer_commits(self, node: Node, table: Table, listed: list[int], staleness: float | None) -> None:
-        needed, succeed = self._needed(staleness), node.on_success
+        needed, succeed = self.needed(staleness), node.on_success
 
         def check(result: Any) -> None:
             succeed(result)
@@ -280,7 +298,7 @@ class TableWork:
 
     def run_counts(self) -> Script:
         """A function that counts some keys once more: like a push, but nothing that is cached shows it."""
-        table = yield from self.open(self.rng.choice(settings.COUNTS))
+        table = yield from self.open_counts()
         listed = self.rng.sample(settings.SPARSE_KEYS if table.size is None else range(table.size), 3)
         node = Node()
         self._issue(node, Counter((table.name, key) for key in listed))
@@ -290,7 +308,8 @@ class TableWork:
     def graph(self) -> Script:
         """Tasks over several tables and servers, each after some of those before it; a few of them fail."""
         for _ in range(self.rng.randint(2, 7)):
-            before = tuple(self.rng.sample(self._nodes, min(len(self._nodes), self.rng.randrange(4))))
+            some = self._nodes[-1:] if self.rng.random() < 0.3 else self._nodes
+            before = tuple(self.rng.sample(some, min(len(some), self.rng.randrange(4))))
             if self.rng.random() < 0.15:
                 table = yield from self.open("calls")
                 number = self.rng.randrange(1000)

@@ -70,6 +70,7 @@ class Worker:
         self.session = Session(cluster.join(self), number, plan.staleness, Functions())
         self.tables = own_rows.OwnRows(self, cluster)
         self.failing = 0
+        self.refused = 0  # how many reads had to be asked for anew
         self._cluster = cluster
         self._own: dict[str, Any] = {}
         self._settled = 0  # the last clock before which no refresh was still on its way
@@ -100,6 +101,7 @@ class Worker:
         """A message has come: it is looked at when the worker next looks."""
         if self.died or self.finished:
             return
+        self.refused += isinstance(envelope.message, m.Failure) and envelope.message.kind == "ReadTooOld"
         self._inbox.append((self._cluster.server_number(source), envelope))
         if self._awaited is not None:
             self._look()
@@ -187,14 +189,13 @@ class Worker:
     def _iterate(self) -> Script:
         rng = self.rng
         offered = _CHANGES if self.plan.writes_only else _KINDS
-        kinds: list[Any] = rng.sample(offered, rng.randint(2, min(8, len(offered))))  # few kinds meet more often
-        kinds = [partial(kind, self) for kind in kinds]
+        kinds = rng.sample(offered, rng.randint(2, min(8, len(offered))))  # few kinds meet each other more often
+        calls, most = [partial(kind, self) for kind in kinds], 5
         if self.plan.tables:
-            offered = own_rows.kinds_of(random.Random(self._cluster.scenario.seed), self.plan.writes_only)
-            kinds = kinds[:1] + [partial(kind, self.tables) for kind in offered]
+            calls, most = self.tables.calls(calls, self.plan.writes_only), 12
         for _ in range(self.plan.iterations):
-            for _ in range(rng.randrange(5)):
-                yield from rng.choice(kinds)()
+            for _ in range(rng.randrange(most)):
+                yield from rng.choice(calls)()
                 if rng.random() < 0.3:
                     self._look()
             yield self.plan.stall * rng.random()
@@ -296,7 +297,7 @@ class Worker:
 
     def _scan(self) -> Script:
         least = {key: self._least(key, cached=False) for key in LISTS + ARRAYS}
-        parts = yield self.session.ask_all(m.Scan(None, False, self.session.min_clock), list)
+        parts = yield self.session.ask_entries(m.Scan(None, False, self.session.min_clock))
         found = {key: value for part in parts for key, value in zip(part.keys, part.values, strict=True)}
         for key, wanted in least.items():
             self._check_read(key, found.get(key), wanted)
@@ -304,7 +305,7 @@ class Worker:
     def _top(self) -> Script:
         """The longest own numbers: only this worker's, so that the order of the answer is known."""
         message = m.Top(3, "own", self.session.min_clock)
-        parts = yield self.session.ask_all(message, list)
+        parts = yield self.session.ask_entries(message)
         best = largest([pair for part in parts for pair in zip(part.keys, part.values, strict=True)], 3)
         assert all(value is not None for _, value in best)
         mine = sorted((-v, k) for k, v in self._own.items() if isinstance(v, int))

@@ -67,6 +67,21 @@ def test_an_older_pull_does_not_replace_a_newer_one():
     assert cache.rows(uint64([1, 5])).tolist() == [7, 1]
 
 
+def test_each_row_may_have_a_clock_of_its_own():
+    cache = filled(cache_of(), clock=4)
+    cache.end(cache.begin(0, waits=False), KEYS, np.full(3, 7.0), np.array([5, 3, 4]))
+    assert cache.rows(KEYS).tolist() == [7, 2, 7], "the second one has a newer one already"
+    assert cache.stale(KEYS, 5).tolist() == [False, True, True]
+    assert cache.stale(KEYS, 4).tolist() == [False, False, False]
+
+
+def test_rows_that_are_forgotten_are_stale_and_others_are_not():
+    cache = filled(cache_of())
+    cache.forget(uint64([9, 2]))
+    assert cache.stale(KEYS, 0).tolist() == [False, True, False]
+    assert cache.start_refresh(KEYS, 3).tolist() == [True, True, True]
+
+
 def test_arrays_may_be_changed_after():
     cache, keys, values = cache_of(), KEYS.copy(), np.ones(3)
     fetch = cache.begin(0, waits=False)
