@@ -52,7 +52,22 @@ def hash_and_add(slot_keys, slot_values, keys, deltas):
         slot_values[place] += deltas[at]
 
 
+@njit(cache=True)
+def hash_and_take(slot_keys, slot_values, keys, taken):
+    """The floor of pulls: the same for looking up."""
+    mask = np.uint64(len(slot_keys) - 1)
+    for at in range(len(keys)):
+        key = keys[at] + np.uint64(1)
+        place = (key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20) & mask
+        while slot_keys[place] != key and slot_keys[place] != 0:
+            place = (place + np.uint64(1)) & mask
+        taken[at] = slot_values[place]
+
+
 def slots(keys: int, dim: int) -> tuple[Keys, NDArray[np.float32]]:
-    """Empty slots for twice so many keys, for `hash_and_add`."""
+    """Empty slots for twice so many keys, in memory that has been touched, for `hash_and_add`."""
     count = 1 << (2 * keys - 1).bit_length()
-    return np.zeros(count, np.uint64), np.zeros(count if dim == 1 else (count, dim), np.float32)
+    slot_keys, values = np.empty(count, np.uint64), np.empty(count if dim == 1 else (count, dim), np.float32)
+    slot_keys[:] = 0
+    values[:] = 0
+    return slot_keys, values

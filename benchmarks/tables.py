@@ -1,7 +1,7 @@
 """Tables: sparse pushes and pulls of many keys, dense ones with random keys, and whole dense tables as a range.
 
 All with float32 and one server. The floor of sparse pushes is a loop compiled by numba that hashes and adds the same
-batches in one process (`batches.hash_and_add`), the floor of dense ones numpy's indexing of an array of the same size.
+batches in one process (`batches.hash_and_add`), that of pulls one that looks up, the floor of dense ones numpy's indexing of an array of the same size.
 Figures are of pushes that are on their way together, and of pulls likewise; `cold` is the first time, when the server
 has to make the rows. The floor of ranges moves the same bytes through bare sockets, as in `arrays`; it does not add.
 With two workers, each in a process of its own pushes all the batches; the floor does so twice.
@@ -70,9 +70,16 @@ def _sparse(kind: str, given: list[Keys], keys: int, dim: int, target: float | N
     batches.hash_and_add(*batches.slots(2, dim), given[0][:1], deltas[:1])  # compiles
     label = f"{kind}, {size:,} keys, dim {dim}"
 
+    taken = np.empty_like(deltas)
+    batches.hash_and_take(*batches.slots(2, dim), given[0][:1], taken[:1])
+
     def floor() -> None:
         for batch in given:
             batches.hash_and_add(floor_keys, floor_values, batch, deltas)
+
+    def pull_floor() -> None:
+        for batch in given:
+            batches.hash_and_take(floor_keys, floor_values, batch, taken)
 
     with paracel.connect(servers=1) as ps:
         ps.table("compiled", dim=dim).push(given[0], deltas).result()
@@ -80,9 +87,9 @@ def _sparse(kind: str, given: list[Keys], keys: int, dim: int, target: float | N
         push, pull = _pushing(ps, table, given, deltas), _pulling(table, given)
         cold, cold_floor = seconds_of(push), seconds_of(floor)
         yield _figure(SPARSE, f"push, {label}, cold", [cold], [cold_floor], size * len(given), None)
-        base, pushed, pulled = side_by_side(warmed([floor, push, pull]), 5)
+        base, pushed, pull_base, pulled = side_by_side(warmed([floor, push, pull_floor, pull]), 5)
         yield _figure(SPARSE, f"push, {label}", pushed, base, size * len(given), target)
-        yield _figure(SPARSE, f"pull, {label}", pulled, base, size * len(given), None)
+        yield _figure(SPARSE, f"pull, {label}", pulled, pull_base, size * len(given), None)
         if dim == 1:
             yield from _dict(label, given, pushed)
             statistics = table.statistics()

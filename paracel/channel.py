@@ -154,6 +154,8 @@ def request_size(message: Message) -> int:
         return 64 + sizes(message.deltas) + key_sizes(message.keys)
     if isinstance(message, Push):
         return 64 + sizes([message.selection, *message.values])
-    if isinstance(message, Pull | RunTable):
+    if isinstance(message, RunTable):
+        return 64 + sizes([message.selection, *message.arguments])
+    if isinstance(message, Pull):
         return 64 + sizes([message.selection])
     return 64

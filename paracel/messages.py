@@ -153,7 +153,7 @@ class Forget(Message):
 
 @dataclass(frozen=True, slots=True)
 class OpenTable(Message):
-    """Make a table with these settings, if it is not there; `servers` are those of the ring. Answer: Done."""
+    """Make a table with these settings, if it is not there; `servers` are those of the ring. Answer: Opened."""
 
     settings: Any
     servers: list[int]
@@ -284,6 +284,14 @@ class Result(Message):
     """What a server function returned."""
 
     value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Opened(Message):
+    """The table is there, and `made` now or before. One that is dropped and made again has another number."""
+
+    number: int
+    made: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,6 +447,7 @@ TAGS: dict[int, type[Message]] = {
     42: Entered,
     43: Pulled,
     44: UnknownKeys,
+    45: Opened,
     64: Register,
     65: Join,
     66: GetView,

@@ -30,15 +30,15 @@ class Tables:
 
     def open(self, name: str, push_filters: Filters, pull_filters: Filters, **settings: Any) -> Table:
         """The table of this name and these settings (those of `make_spec`), made if it is not there."""
-        check_filters(push_filters, "push")
-        check_filters(pull_filters, "pull")
         settings["updater"], inputs = self._updater(settings["updater"])
         init = settings["init"]
         if callable(init) or (isinstance(init, str) and ":" in init):
             settings["init"] = function_wire(self.register("initial", init))
         spec = make_spec(name, **settings)
+        check_filters(push_filters, "push", spec.dtype)
+        check_filters(pull_filters, "pull", spec.dtype)
         with self._connection.lock:
-            made = self._connection.run(lambda: self._session.ask_first(spec)).count == 1
+            made = self._connection.run(lambda: self._session.ask_first(spec)).made
             opened = self._opened(spec, inputs, made)
         return Table(self, self._session, opened, push_filters, pull_filters)
 

@@ -8,13 +8,15 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+from numpy.typing import DTypeLike
+
 from paracel import loaders, output
 from paracel.checks import check_count
 from paracel.client import Client, Named
 from paracel.functions import Kind
 from paracel.launch import job
 from paracel.loaders import Source
-from paracel.table import Table
+from paracel.table import Table, TableStatistics
 from paracel.task import Task
 
 _REQUIRED: Any = object()
@@ -218,9 +220,15 @@ class paralg:  # noqa: N801 - Paracel's name
 
     # --- tables -------------------------------------------------------------------------------------------
 
-    def table(self, name: str, size: int | None = None, dim: int = 1, **settings: Any) -> Table:
+    def table(
+        self, name: str, size: int | None = None, dim: int = 1, dtype: DTypeLike = "float32", **settings: Any
+    ) -> Table:
         """The table of this name, made if it is not there; the settings are those of `Client.table`."""
-        return self._client.table(name, size, dim, **settings)
+        return self._client.table(name, size, dim, dtype, **settings)
+
+    def tables(self) -> dict[str, TableStatistics]:
+        """All tables of the job, by name: their settings and counters."""
+        return self._client.tables()
 
     # --- iterations ---------------------------------------------------------------------------------------
 

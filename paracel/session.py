@@ -21,7 +21,8 @@ from paracel.messages import Envelope, Message
 from paracel.optim import Rule
 from paracel.pending import Pending, Steps, all_done, asked_anew, gather, run_after
 from paracel.ring import Positions, pick
-from paracel.session_tables import SentKeys, SessionTable
+from paracel.sent_keys import SentKeys
+from paracel.session_tables import SessionTable
 from paracel.tables.routes import Router
 from paracel.tables.spec import TableSpec, function_of, rule_of
 from paracel.values import size_of
@@ -83,17 +84,17 @@ class Session(Exchange):
             self._send_batch(server)
 
     def acknowledged(self) -> Pending:
-        """Done when every request and update so far has its reply, whatever it says; held ones too."""
+        """Done when every request and update so far has its reply, whatever it says; what is held is sent first."""
         self.flush()
         sent = super().acknowledged()
         if not self.held:
             return sent
         done = Pending()
 
-        def begun(_all: Pending) -> None:  # a held pull may have been answered from the cache, and asked for newer rows
+        def sent_too(_all: Pending) -> None:
             super(Session, self).acknowledged().then(lambda _sent: done.resolve(None))
 
-        all_done([sent, *self.held]).then(begun)
+        all_done([sent, *self.held]).then(sent_too)
         return done
 
     def hold(self, before: Sequence[Pending], size: int, start: Callable[[], Pending]) -> Pending:
@@ -101,11 +102,20 @@ class Session(Exchange):
 
         Outcome: what `start` is asked for, or DependencyError.
         """
-        pending = run_after(before, start, self._steps)
-        if not pending.done:
-            self.held.add(pending)
+        begun = Pending()
+
+        def begin() -> Pending:
+            try:
+                return start()
+            finally:
+                begun.resolve(None)
+
+        pending = run_after(before, begin, self._steps)
+        pending.then(lambda _outcome: begun.resolve(None))  # one that fails never begins
+        if not begun.done:
+            self.held.add(begun)
             self.held_bytes += size
-            pending.then(lambda outcome: self._release(outcome, size))
+            begun.then(lambda _begun: self._release(begun, size))
         return pending
 
     def _release(self, pending: Pending, size: int) -> None:
@@ -337,11 +347,13 @@ class Session(Exchange):
     def open_table(self, spec: TableSpec, inputs: int) -> Pending:
         """Ask for it everywhere. Outcome: a SessionTable; a push has `inputs` arrays."""
 
-        def opened(_replies: list[Any]) -> SessionTable:
+        def opened(replies: list[m.Opened]) -> SessionTable:
+            numbers = tuple(reply.number for reply in replies)
             known = self.tables.get(spec.name)
-            if known is None or known.spec != spec:  # others may have dropped it, and made another
+            if known is None or (known.spec, known.numbers) != (spec, numbers):  # others may have made another
                 rule = None if function_of(spec.updater) else rule_of(spec, _no_function)
                 known = SessionTable(self, spec, rule, inputs, Router(spec, self.ring.owners))
+                known.numbers = numbers
                 self.tables[spec.name] = known
             return known
 

@@ -15,6 +15,7 @@ from paracel import messages as m
 from paracel.filters import (
     Filter,
     KeyCaching,
+    Memory,
     Part,
     SignificantlyModified,
     decode_all,
@@ -27,7 +28,6 @@ from paracel.hashing import digest as digest_of
 from paracel.messages import Message
 from paracel.optim import Rule, builtin
 from paracel.pending import Pending, asked_anew, gather
-from paracel.tables.keylists import KeyLists
 from paracel.tables.merge import distinct
 from paracel.tables.routes import Route, Router, clocks_of, gathered
 from paracel.tables.rowcache import Fetch, RowCache
@@ -38,6 +38,8 @@ from paracel.tables.storage import Array, Keys, Selection
 RANGE_BYTES = 16
 #: Called with the clock that the rows of a pull are valid for, or one for each row, when they are there.
 Note = Callable[[int | Array], None]
+#: A part after its filters, their metas, and the bytes before and after: of all filters, and then of each.
+Encoded = tuple[Part, list[dict[str, Any]], list[tuple[int, int]]]
 
 
 class Asking(Protocol):
@@ -59,10 +61,14 @@ class Asking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What may be said of a single push or pull: filters in the order of their work, and the one server it goes to."""
+    """What may be said of a single push or pull: filters in the order of their work, and the one server it goes to.
+
+    Filters are `usual` if they are the table's own, or change no more than those: only such pulls use the cache.
+    """
 
     filters: Sequence[Filter] = ()
     server: int | None = None
+    usual: bool = True
 
 
 class SessionTable:
@@ -73,6 +79,7 @@ class SessionTable:
         self.spec = spec
         self.inputs = inputs
         self.router = router
+        self.numbers: tuple[int, ...] = ()  # the servers' own of this table
         self.state = SenderState(spec)
         self._session = session
         self._rule = rule
@@ -86,7 +93,13 @@ class SessionTable:
         if not isinstance(selection, tuple) and not self._takes_repeats(call):
             selection, values = distinct(selection, values)
         routes = self._routes(selection, call)
-        pendings = [self._send_push(route, values, call, reply=reply and selection is asked) for route in routes]
+        drafts = [rests.draft() for rests in self.state.rests(call.filters)]
+        answered = reply and selection is asked
+        # a filter that refuses values does so before any server has its part
+        encoded = [self._encode(route, values, call.filters, drafts, fixed=answered) for route in routes]
+        for draft in drafts:
+            draft.keep()
+        pendings = [self._send_push(route, part, call.filters, reply=answered) for route, part in zip(routes, encoded)]
         self._push_cached(selection, values, routes, call)
         if not reply:
             pushed = gather(pendings, lambda _replies: None)
@@ -115,20 +128,25 @@ class SessionTable:
     def _routes(self, selection: Selection, call: Call) -> list[Route]:
         return [r for r in self.router.route(selection) if call.server is None or r.server == call.server]
 
-    def _send_push(self, route: Route, values: list[Array], call: Call, *, reply: bool) -> Pending:
+    def _encode(
+        self, route: Route, values: list[Array], filters: Sequence[Filter], memories: Sequence[Memory], *, fixed: bool
+    ) -> Encoded:
+        """A server's part of a push. `fixed`: a reply has rows of all its keys, whichever of them filters leave out."""
+        part = Part(self._keys_for(route, filters), [route.cut(value) for value in values])
+        part.fixed = fixed or isinstance(route.selection, tuple) or _caching(filters) is not None
+        encoded, metas, sizes = encode_all(filters, part, memories)
+        return encoded, metas, [(size_of(part), size_of(encoded)), *sizes]
+
+    def _send_push(self, route: Route, encoded: Encoded, filters: Sequence[Filter], *, reply: bool) -> Pending:
         session = self._session
-        part = Part(self._keys_for(route, call.filters), [route.cut(value) for value in values])
-        # a reply has rows of all the keys, whichever of them filters leave out
-        part.fixed = reply or isinstance(route.selection, tuple) or _caching(call.filters) is not None
-        memories = self.state.rests(call.filters)
-        encoded, metas, sizes = encode_all(call.filters, part, memories)
-        selection, digest = self._on_the_wire(route, encoded.keys, call.filters)
-        self._count(route, call.filters, [(size_of(part), size_of(encoded)), *sizes], hashed=selection is None)
-        mask = None if encoded.mask is None else pack_mask(encoded.mask)
+        part, metas, sizes = encoded
+        selection, digest = self._on_the_wire(route, part.keys, filters)
+        self._count(route, filters, sizes, hashed=selection is None)
+        mask = None if part.mask is None else pack_mask(part.mask)
         worker = -1 if session.worker is None else session.worker
-        wire = [one.to_wire() for one in call.filters]
+        wire = [one.to_wire() for one in filters]
         message = m.Push(
-            self.spec.name, worker, session.clock, selection, digest, mask, encoded.values, wire, metas, reply
+            self.spec.name, worker, session.clock, selection, digest, mask, part.values, wire, metas, reply
         )
         pending = session.ask(route.server, message)
         self._lend(route, digest, pending)
@@ -173,7 +191,7 @@ class SessionTable:
         if staleness is not None and not math.isinf(staleness):
             needed = max(0, self._session.clock - int(staleness))
         ranged = self.spec.size is None and isinstance(selection, tuple)
-        if staleness is None or state or ranged or call.server is not None:
+        if staleness is None or state or ranged or call.server is not None or not call.usual:
             return asked_anew(lambda: self._fetch(selection, call, state, needed))
         eventual = math.isinf(staleness)
         return asked_anew(lambda: self._pull_cached(selection, call, needed, eventual=eventual))
@@ -364,33 +382,3 @@ def _count(selection: Selection) -> int:
 def _chosen(selection: Selection, chosen: NDArray[np.bool_]) -> Keys:
     keys = np.arange(*selection, dtype=np.uint64) if isinstance(selection, tuple) else selection
     return keys[chosen]
-
-
-class SentKeys:
-    """The key lists that servers were sent by this client, and those that open requests rest on."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, KeyLists] = {}
-        self._lent: dict[bytes, tuple[Keys, int]] = {}
-
-    def knows(self, server: int, digest: bytes, keys: Keys, most: int) -> bool:
-        """Whether the server was sent this list, as far as is remembered; from now on it was."""
-        lists = self._known.setdefault(server, KeyLists(most))
-        known = digest in lists
-        lists.put(digest, keys)
-        return known
-
-    def lend(self, digest: bytes, keys: Keys, pending: Pending) -> None:
-        """Keep the list until the request is done."""
-        _, count = self._lent.get(digest, (keys, 0))
-        self._lent[digest] = (keys, count + 1)
-        pending.then(lambda _outcome: self._return(digest))
-
-    def get(self, digest: bytes) -> Keys | None:
-        """A list that an open request rests on."""
-        return self._lent.get(digest, (None, 0))[0]
-
-    def _return(self, digest: bytes) -> None:
-        keys, count = self._lent.pop(digest)
-        if count > 1:
-            self._lent[digest] = (keys, count - 1)

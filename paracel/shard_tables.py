@@ -5,6 +5,7 @@ Filters are undone here on what comes, and done on what goes; nothing that a mes
 
 import logging
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,7 @@ import numpy as np
 
 from paracel import messages as m
 from paracel.clock import SspClock
-from paracel.errors import CarryError, TableError
+from paracel.errors import CarryError, ParacelError, TableError
 from paracel.filters import Filter, Part, decode_all, encode_all, from_wire, pack_mask, unpack_mask
 from paracel.functions import Functions, Kind
 from paracel.hashing import digest as digest_of
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 #: How much memory key lists may take here that clients send as hashes.
 KEY_LIST_BYTES = 256 * 1024 * 1024
-_MOST_FILTERS = 256
+_MOST_FILTERS = 4096
 
 
 class ShardTables:
@@ -42,8 +43,9 @@ class ShardTables:
         self._functions = functions
         self._clock = clock
         self._tables: dict[str, Table] = {}
-        self._filters: dict[tuple[str, str], Filter] = {}
-        self._results: dict[tuple[str, str], dict[int, Any]] = {}
+        self._made = 0
+        self._filters: OrderedDict[tuple[str, str], Filter] = OrderedDict()
+        self._results: dict[tuple[str, str], dict[int, Message]] = {}
         self.key_lists = KeyLists(KEY_LIST_BYTES)
 
     # --- the tables themselves --------------------------------------------------------------------------------------
@@ -54,11 +56,14 @@ class ShardTables:
         known = self._tables.get(spec.name)
         if known is not None:
             known.spec.check_same(spec)
-            return m.Done(0)
+            return m.Opened(known.number, False)
         updaters, initials = (partial(self._function, kind) for kind in ("table_updater", "initial"))
         owners = Ring(message.servers).owners
-        self._tables[spec.name] = Table.open(spec, owners, self._server, updaters, initials)
-        return m.Done(1)
+        made = Table.open(spec, owners, self._server, updaters, initials)
+        self._made += 1
+        made.number = self._made
+        self._tables[spec.name] = made
+        return m.Opened(made.number, True)
 
     def drop(self, message: m.DropTable) -> Message:
         """Remove a table."""
@@ -118,8 +123,17 @@ class ShardTables:
             if 0 <= message.once < self._clock.value:  # late, of a worker that is gone: it may have run already
                 raise TableError(f"{message.function} for clock {message.once}, and all have committed that one")
             selection = None if message.selection is None else self._selection(message.selection, b"")
-            results[message.once] = _carried(table.run(function, selection, message.arguments), message.function)
-        return m.Result(results[message.once])
+            results[message.once] = self._ran(table, function, selection, message)
+        return results[message.once]
+
+    def _ran(self, table: Table, function: Callable[..., Any], keys: Selection | None, message: m.RunTable) -> Message:
+        """The reply to a function that is run now; of one that raises, its failure, for all that ask for this clock."""
+        try:
+            return m.Result(_carried(table.run(function, keys, message.arguments), message.function))
+        except ParacelError as error:
+            return m.Failure(type(error).__name__, str(error))
+        except (Exception, SystemExit):
+            return m.Failure("ServerFunctionError", traceback.format_exc(limit=-8).rstrip())
 
     # --- key lists --------------------------------------------------------------------------------------------------
 
@@ -160,9 +174,10 @@ class ShardTables:
         """One filter for each table and setting, since some draw random numbers, and must not draw the same again."""
         key = (table, repr(wire))
         if key not in self._filters:
-            if len(self._filters) >= _MOST_FILTERS:
-                self._filters.clear()
             self._filters[key] = from_wire(wire)
+            if len(self._filters) > _MOST_FILTERS:
+                self._filters.popitem(last=False)
+        self._filters.move_to_end(key)
         return self._filters[key]
 
     def _selection(self, selection: Any, digest: bytes) -> Selection:
@@ -180,7 +195,7 @@ class ShardTables:
 
     def _pushed(self, message: m.Push) -> tuple[Pushed, Selection]:
         """The keys and values of a push, decoded; and all the keys that it names, of which some may bring nothing."""
-        filters = [from_wire(wire) for wire in message.filters]
+        filters = [self._filter(message.table, wire) for wire in message.filters]
         keys: Any = message.selection
         if not isinstance(keys, bytes):
             keys = self._selection(keys, message.digest)

@@ -206,14 +206,16 @@ class Table:
     ) -> Task:
         """Call `function(keys, rows, state, *arguments)` on every server, or one, over its own part of the table.
 
-        With `keys`, over their rows, on the servers that hold them. What it changes in place stays changed. The outcome
-        is `merge` of the list of results. With `once_per_clock` it runs, on each server, for the first worker of a
-        clock that asks, when all workers have come as far as its staleness demands; the others get the same result.
+        With `keys`, over their rows, each once, on the servers that hold them; rows that a sparse table does not have
+        are made. What it changes in place stays changed. The outcome is `merge` of the list of results; `merge` may be
+        called on a thread of the client's, and must not use the client. With `once_per_clock` it runs, on each server,
+        for the first worker of a clock that asks, with its arguments, when all workers have come as far as its
+        staleness demands; the others get the same result, or the same error.
         """
         check_tree(list(arguments))
         given = copy_value(list(arguments))  # it may be sent later, and again
         name = self._owner.register("table_function", function)
-        selection = None if keys is None else _kept(self._selection(keys))
+        selection = None if keys is None else _distinct(self._selection(keys))
         self._check_server(server)
         if once_per_clock and self._session.worker is None:
             raise ConfigError("once_per_clock counts a worker's commits; connect with worker=0, 1, ... to be one")
@@ -279,7 +281,10 @@ class Table:
 
     def _call(self, usual: Filters, given: Filters | None, direction: str, server: int | None) -> Call:
         self._check_server(server)
-        return Call(usual if given is None else self._own(given, direction), server)
+        if given is None:
+            return Call(usual, server)
+        own = self._own(given, direction)
+        return Call(own, server, usual=all(one.lossless for one in (*usual, *own)))
 
     def _check_server(self, server: int | None) -> None:
         if server is not None and server not in self._table.router.servers:
@@ -287,18 +292,24 @@ class Table:
 
     def _own(self, filters: Filters, direction: str) -> Filters:
         """The filters, checked for the direction, with random numbers of this worker's own."""
-        check_filters(filters, direction)
+        check_filters(filters, direction, self.spec.dtype)
         worker = 0 if self._session.worker is None else self._session.worker + 1
         return self._seeded.setdefault(tuple(filters), for_worker(filters, worker))
 
 
-def check_filters(filters: Filters, direction: str) -> None:
-    """Raise ConfigError unless all are message filters for this direction."""
+def check_filters(filters: Filters, direction: str, dtype: str) -> None:
+    """Raise ConfigError unless all are message filters for this direction, and for rows of this dtype."""
     for one in filters:
         if not isinstance(one, Filter):
             raise ConfigError(f"{one!r} is no message filter; those of paracel.filters are")
         if direction not in one.directions:
             raise ConfigError(f"{one!r} is not for a {direction}; it is for: {', '.join(sorted(one.directions))}")
+        one.check_dtype(np.dtype(dtype))
+
+
+def _distinct(selection: Selection) -> Selection:
+    """The same keys, each once, in an array of their own."""
+    return selection if isinstance(selection, tuple) else np.unique(selection)
 
 
 def _kept(selection: Selection) -> Selection:

@@ -100,6 +100,8 @@ class Filter(ABC):
     __slots__ = ()
     name: ClassVar[str]
     directions: ClassVar[frozenset[str]] = frozenset({PUSH, PULL})
+    #: Whether what arrives is what was sent, to the bit.
+    lossless: ClassVar[bool] = False
 
     @abstractmethod
     def encode(self, part: Part, memory: Memory | None) -> tuple[Part, Meta]:
@@ -111,6 +113,9 @@ class Filter(ABC):
     @abstractmethod
     def decode(self, part: Part, meta: Meta) -> Part:
         """The part as it was, from what a peer sent. Raises WireError when it cannot be that."""
+
+    def check_dtype(self, dtype: np.dtype[Any]) -> None:  # noqa: B027 - most take any
+        """Raise ConfigError if it cannot work on values of this dtype."""
 
     @classmethod
     def parameters(cls) -> tuple[str, ...]:

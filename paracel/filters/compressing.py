@@ -76,6 +76,7 @@ class Compressing(Filter):
     """
 
     name: ClassVar[str] = "compressing"
+    lossless: ClassVar[bool] = True
     method: str = "lz4"
     level: int | None = None
 

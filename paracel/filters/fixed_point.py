@@ -46,6 +46,11 @@ class FixedPoint(Filter):
         check_seed(self.seed)
         object.__setattr__(self, "_random", np.random.default_rng(self.seed))
 
+    def check_dtype(self, dtype: np.dtype[Any]) -> None:
+        """Raise ConfigError unless values of this dtype are floats."""
+        if not _is_float(dtype):
+            raise ConfigError(f"FixedPoint needs float16, float32 or float64 values, not {dtype}")
+
     def encode(self, part: Part, memory: Memory | None) -> tuple[Part, Meta]:
         """Arrays of bytes. Raises ConfigError for values that are not floats, ValueError for NaN and infinity."""
         if part.encoded:
@@ -67,8 +72,7 @@ class FixedPoint(Filter):
         self, value: Array, index: int, keys: NDArray[np.uint64] | None, memory: Memory | None
     ) -> NDArray[np.float64]:
         """What should arrive: the value and the residual, in float64."""
-        if not _is_float(value.dtype):
-            raise ConfigError(f"FixedPoint needs float16, float32 or float64 values, not {value.dtype}")
+        self.check_dtype(value.dtype)
         most = float(np.finfo(value.dtype).max)
         with np.errstate(over="ignore", invalid="ignore"):
             target = value.astype(np.float64)

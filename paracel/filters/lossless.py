@@ -17,11 +17,12 @@ from paracel.filters.packing import pack_mask, unpack_mask
 class KeyCaching(Filter):
     """A key list that the receiver has seen travels as a 128-bit hash of the whole list.
 
-    Each side keeps at most `max_bytes` of key lists for each peer. Here it is only the wish: the messages that ask
-    for an unknown list are the table protocol's, so parts pass as they are.
+    The client keeps at most `max_bytes` of key lists for each server, a server 256 MiB in all. Here it is only the
+    wish: the messages that ask for an unknown list are the table protocol's, so parts pass as they are.
     """
 
     name: ClassVar[str] = "key_caching"
+    lossless: ClassVar[bool] = True
     max_bytes: int = 64 * 1024**2
 
     def __post_init__(self) -> None:
@@ -44,6 +45,7 @@ class DropZeros(Filter):
     """
 
     name: ClassVar[str] = "drop_zeros"
+    lossless: ClassVar[bool] = True
 
     def encode(self, part: Part, memory: Memory | None) -> tuple[Part, Meta]:
         """Value arrays of fewer rows; the masks go into the meta."""

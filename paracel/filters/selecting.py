@@ -78,13 +78,17 @@ class RandomSkip(Filter):
         check_seed(self.seed)
         object.__setattr__(self, "_random", np.random.default_rng(self.seed))
 
+    def check_dtype(self, dtype: np.dtype[Any]) -> None:
+        """Raise ConfigError unless values of this dtype are floats."""
+        if dtype.kind not in "fc":
+            raise ConfigError(f"RandomSkip divides what it sends, so it needs floats, not {dtype}")
+
     def encode(self, part: Part, memory: Memory | None) -> tuple[Part, Meta]:
         """The rows that stay. Raises ConfigError for values that are not floats."""
         if not part.whole or not part.values:
             return part, {}
         for value in part.values:
-            if value.dtype.kind not in "fc":
-                raise ConfigError(f"RandomSkip divides what it sends, so it needs floats, not {value.dtype}")
+            self.check_dtype(value.dtype)
         chosen = self._random.random(len(part.values[0])) >= self.probability
         left = part.select(chosen)
         scaled = [(value / np.float64(1 - self.probability)).astype(value.dtype, copy=False) for value in left.values]

@@ -12,31 +12,43 @@ from paracel.tables.storage import Form, Part, Places, SparsePart
 Keys = NDArray[np.uint64]
 
 DEPTH = 4
-WIDTH_BITS = 18
+MOST_COUNT = np.uint16(65535)
+WIDTH_BITS = 16
+MOST_BITS = 23
 #: A table with a bound gives up a little more than it must, so that the search for the oldest rows is rare.
 SLACK = 16
 SLACK_FROM = 4096
 
 
 class CountMin:
-    """How often keys came, never too low: rows of counters (Cormode and Muthukrishnan, J. Algorithms 2005)."""
+    """How often keys came, never too low: rows of counters (Cormode and Muthukrishnan, J. Algorithms 2005).
+
+    Only counters that are too low for a key are raised (conservative update; Estan and Varghese, SIGCOMM 2002). When it
+    has counted more than a quarter as much as a row has counters, it doubles the rows, up to `MOST_BITS`: each
+    counter becomes two of the same count, of which none is too low for the keys that they now tell apart.
+    """
 
     def __init__(self, bits: int = WIDTH_BITS) -> None:
         self._bits = bits
-        self._counts = np.zeros((DEPTH, 1 << bits), np.uint32)
+        self._counts = np.zeros((DEPTH, 1 << bits), np.uint16)
+        self._counted = 0
 
     @property
     def nbytes(self) -> int:
         """The bytes of the counters."""
         return int(self._counts.nbytes)
 
-    def add(self, keys: Keys) -> NDArray[np.uint32]:
+    def add(self, keys: Keys) -> NDArray[np.uint16]:
         """Count distinct keys once more each; their counts now, shape (len(keys),)."""
-        counts = np.full(len(keys), np.iinfo(np.uint32).max, np.uint32)
-        for row, counters in enumerate(self._counts):
-            places = mix(keys ^ np.uint64(row << 56)) >> np.uint64(64 - self._bits)
-            np.add.at(counters, places, np.uint32(1))
-            np.minimum(counts, counters[places], out=counts)
+        self._counted += len(keys)
+        while self._counted > 1 << (self._bits - 2) and self._bits < MOST_BITS:
+            self._counts = np.repeat(self._counts, 2, axis=1)  # a key's place is the high bits of its hash
+            self._bits += 1
+        places = [mix(keys ^ np.uint64(row << 56)) >> np.uint64(64 - self._bits) for row in range(DEPTH)]
+        least: NDArray[np.uint16] = np.min([row[at] for row, at in zip(self._counts, places)], axis=0)
+        counts: NDArray[np.uint16] = np.minimum(least, MOST_COUNT - np.uint16(1)) + np.uint16(1)
+        for row, at in zip(self._counts, places):
+            np.maximum.at(row, at, counts)
         return counts
 
 

@@ -50,6 +50,7 @@ class Pushed:
 class _Clock:
     pushes: list[Pushed] = field(default_factory=list)
     size: int = 0
+    most: int = field(default_factory=lambda: PENDING_BYTES)
 
 
 class Commits:
@@ -70,9 +71,10 @@ class Commits:
         kept = self._clocks[clock]
         kept.pushes.append(pushed)
         kept.size += pushed.nbytes
-        if kept.size > PENDING_BYTES and len(kept.pushes) > 1:
+        if kept.size > kept.most and len(kept.pushes) > 1:
             kept.pushes = [merged(kept.pushes, self._listed)]
-            kept.size = max(kept.pushes[0].nbytes, PENDING_BYTES // 2)  # so that the next ones are waited for
+            kept.size = kept.pushes[0].nbytes
+            kept.most = max(PENDING_BYTES, 2 * kept.size)  # so that adding up stays rare
 
     def clocks(self) -> list[int]:
         """The clocks of which something is kept, in order."""

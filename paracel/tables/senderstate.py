@@ -47,6 +47,10 @@ class Rests:
         places = self._at(keys)
         self._column(index)[places] = rows
 
+    def draft(self) -> "Draft":
+        """The same memory for one push, which writes here only when all of it could be encoded."""
+        return Draft(self)
+
     def waiting(self, count: int) -> tuple[Keys, list[Array]]:
         """The keys for which something waits, and what, of so many value arrays; it is taken out."""
         if self._part is None:
@@ -70,6 +74,27 @@ class Rests:
         if not self._part.has(name):
             self._part.add_column(name, Form(np.dtype(self._spec.dtype), self._spec.tail, 0))
         return self._part.column(name)
+
+
+class Draft:
+    """Rests, and what a push that may still fail has made of them. Each key is read, and then written, once."""
+
+    def __init__(self, rests: Rests) -> None:
+        self._rests = rests
+        self._written: list[tuple[Keys, int, Array]] = []
+
+    def read(self, keys: NDArray[np.uint64], index: int) -> Array:
+        """What waits for these keys."""
+        return self._rests.read(keys, index)
+
+    def write(self, keys: NDArray[np.uint64], index: int, rows: Array) -> None:
+        """Note what is to be kept."""
+        self._written.append((keys, index, rows))
+
+    def keep(self) -> None:
+        """The push is sent: keep it."""
+        for keys, index, rows in self._written:
+            self._rests.write(keys, index, rows)
 
 
 class Told:

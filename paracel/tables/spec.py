@@ -14,6 +14,7 @@ from paracel.optim import Rule
 from paracel.tables.initial import Initial
 from paracel.tables.initial import from_wire as initial_from_wire
 from paracel.tables.initial import make as make_initial
+from paracel.tables.keeping import MOST_COUNT
 from paracel.values import check_key
 
 APPLY = ("push", "commit")
@@ -122,7 +123,7 @@ def _check_between(name: str, given: object, least: int, most: int) -> None:
 
 
 def _check_keeping(size: int | None, admit_after: int, expire_after: int | None, max_rows: int | None) -> None:
-    check_count("admit_after", admit_after, 1)
+    _check_between("admit_after", admit_after, 1, int(MOST_COUNT))
     for name, given in (("expire_after", expire_after), ("max_rows", max_rows)):
         if given is not None:
             check_count(name, given, 1)

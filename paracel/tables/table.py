@@ -65,6 +65,7 @@ class Table:
         self.spec = spec
         self.rule = rule
         self.pushes = self.pulls = 0
+        self.number = 0  # which of all the tables that its server has made
         self.failure = ""
         self._fill = init or partial(initial_of(spec).rows, dim=spec.dim, dtype=np.dtype(spec.dtype), seed=spec.seed)
         self.part: Part = _make_part(spec, own_blocks, self._fill)
@@ -117,6 +118,8 @@ class Table:
         if self.spec.apply == "push" or complete:
             self._apply(pushed)
         else:
+            if self.spec.size is not None:
+                self._located(pushed.keys)  # what cannot be applied is refused now, while its sender is told
             self._commits.add(clock, pushed)
 
     def complete(self, is_complete: Callable[[int], bool], clock: int) -> None:

@@ -25,8 +25,8 @@ from paracel.inbox import Inbox
 from paracel.messages import Envelope
 from paracel.pending import Pending, all_done
 from paracel.ring import Ring
+from paracel.sent_keys import SentKeys
 from paracel.session import Session
-from paracel.session_tables import SentKeys
 from paracel.shard import Shard
 from paracel.store import Store
 from paracel.tables import merge, placement, publishing, routes, rowcache, senderstate

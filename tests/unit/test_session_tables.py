@@ -11,7 +11,8 @@ from support.table_rules import check_execution_order, check_key_lists, uint64
 from paracel import messages as m
 from paracel.errors import ServerLost, TableError
 from paracel.filters import KeyCaching, SignificantlyModified
-from paracel.session_tables import Call, SentKeys
+from paracel.sent_keys import SentKeys
+from paracel.session_tables import Call
 from paracel.tables.spec import make_spec
 
 KEYS = uint64([1, 2, 3])

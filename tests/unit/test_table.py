@@ -858,3 +858,84 @@ def test_servers_that_forget_key_lists_ask_for_them(network):
         for shard in network.shards.values():
             shard.tables.key_lists = KeyLists(1)
     assert pull(table, lists[1]).tolist() == [6] + [9] * 48 + [6]
+
+
+def test_a_push_that_a_filter_refuses_reaches_no_server(client):
+    table = client.table("w", size=100_000, push_filters=[SignificantlyModified(0.5), FixedPoint(8)])
+    owners = table.server_of(slice(None))
+    keys = [int(np.flatnonzero(owners == server)[0]) for server in (0, 1)]
+    for values in ([1.0, math.nan], [math.nan, 1.0]):
+        with pytest.raises(ValueError, match="finite"):
+            table.push(keys, values)
+    table.push(keys, [0.25, 0.25]).result()
+    table.flush().result()
+    assert table.pull(keys).result().tolist() == [0.25, 0.25], "neither sent nor kept"
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8"])
+@pytest.mark.parametrize("one", [FixedPoint(8), RandomSkip(0.5)])
+def test_filters_of_floats_are_refused_for_whole_numbers(client, dtype, one):
+    with pytest.raises(ConfigError, match="needs float"):
+        client.table("w", 10, dtype=dtype, push_filters=[one])
+    assert client.tables() == {}
+    with pytest.raises(ConfigError, match="needs float"):
+        client.table("w", 10, dtype=dtype).push([1], 1, filters=[one])
+
+
+def test_what_came_through_other_filters_is_not_cached(two_servers):
+    ps = two_servers.client(worker=0, staleness=1)
+    table = ps.table("w", 4)
+    table.push(slice(None), [0.0, 0.1, 0.77, 1.0]).result()
+    rough = table.pull(filters=[FixedPoint(1, error_feedback=False)]).result()
+    assert set(rough.tolist()) == {0.0, 1.0}
+    assert table.pull().result() == pytest.approx([0.0, 0.1, 0.77, 1.0])
+
+
+@server_function
+def one_more(keys, rows, state):
+    rows += 1
+    return keys.tolist()
+
+
+def test_a_function_gets_each_key_once(client):
+    table = client.table("w")
+    seen = table.run(one_more, keys=[5, 3, 5]).result()
+    assert sorted(key for of_server in seen for key in of_server) == [3, 5]
+    assert table.pull([3, 5]).result().tolist() == [1, 1]
+
+
+def test_a_commit_does_not_wait_for_what_held_pulls_wait_for(two_servers):
+    """The pull is sent, and waits for another worker's commit; a commit of one's own need not."""
+    ps = two_servers.client(worker=0, staleness=0)
+    table = ps.table("w", 4)
+    ps.commit()
+    waiting = table.pull([1], staleness=0, after=[table.push([1], 1.0)])
+    ps.commit()  # in this network, a wait that has no end is an error
+    assert not waiting.done()
+
+
+def test_a_key_that_a_clock_could_not_take_is_refused_at_once(two_servers):
+    old, new = two_servers.client(worker=0), two_servers.client()
+    stale = old.table("w", 100, apply="commit")
+    new.table("w", 100, apply="commit").drop()
+    new.table("w", 10, apply="commit")
+    with pytest.raises(TableError, match="has the keys 0 to 9"):
+        stale.push([99], 1.0).result()
+    old.commit()
+    assert new.table("w", 10, apply="commit").pull().result().tolist() == [0] * 10
+
+
+def test_a_table_that_was_dropped_and_made_again_is_another(two_servers):
+    """With the same settings too: what was cached, told and kept back of the old one is not of it."""
+    one, other = two_servers.client(worker=0, staleness=3), two_servers.client()
+    how = {"pull_filters": [SignificantlyModified(0.5)], "push_filters": [SignificantlyModified(2.0)]}
+    old = one.table("w", **how)
+    old.push([1], 5.0).result()
+    old.push([1], 1.0).result()  # kept back
+    assert pull(old, [1]).tolist() == [5]
+    other.table("w").drop()
+    other.table("w").push([1], 100.0).result()
+    new = one.table("w", **how)
+    assert pull(new, [1]).tolist() == [100]
+    new.flush().result()
+    assert pull(other.table("w"), [1]).tolist() == [100]

@@ -23,7 +23,16 @@ def test_counts_are_never_too_low():
         for key in keys.tolist():
             model[key] = model.get(key, 0) + 1
         assert (sketch.add(keys) >= [model[key] for key in keys.tolist()]).all()
-    assert sketch.nbytes == 4 * 64 * 4
+
+
+def test_a_sketch_grows_with_what_it_counts_and_few_strangers_are_let_in():
+    sketch, rng = CountMin(bits=10), np.random.default_rng(0)
+    again = rng.integers(1 << 63, size=500).astype(np.uint64)
+    before = sketch.add(again)
+    taken = [sketch.add(rng.integers(1 << 63, size=1000).astype(np.uint64)) >= 2 for _ in range(40)]
+    assert (sketch.add(again) > before).all(), "what was counted is not forgotten"
+    assert np.mean(taken) < 0.1
+    assert sketch.nbytes == 4 * (1 << 18) * 2
 
 
 def test_counts_are_exact_where_there_is_room():
