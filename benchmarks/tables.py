@@ -1,11 +1,11 @@
 """Tables: sparse pushes and pulls of many keys, dense ones with random keys, and whole dense tables as a range.
 
 All with float32 and one server. The floor of sparse pushes is a loop compiled by numba that hashes and adds the same
-batches in one process (`batches.hash_and_add`), that of pulls one that looks up, the floor of dense ones numpy's indexing of an array of the same size.
-Figures are of pushes that are on their way together, and of pulls likewise; `cold` is the first time, when the server
-has to make the rows. The floor of ranges moves the same bytes through bare sockets, as in `arrays`; it does not add.
-With two workers, each in a process of its own pushes all the batches; the floor does so twice.
-`python -m benchmarks.tables ADDRESS KIND SIZE KEYS COUNT DIM` is one such worker.
+batches in one process (`batches.hash_and_add`), that of pulls one that looks up; the floor of dense ones numpy's
+indexing of an array of the same size. Figures are of pushes that are on their way together, and of pulls likewise;
+`cold` is the first time, when the server has to make the rows. The floor of ranges moves the same bytes through bare
+sockets, as in `arrays`; it does not add. With two workers, each in a process of its own pushes all the batches; the
+floor does so twice. `python -m benchmarks.tables ADDRESS KIND SIZE KEYS COUNT DIM` is one such worker.
 """
 
 import subprocess
