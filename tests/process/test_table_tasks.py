@@ -109,7 +109,9 @@ def test_chains_go_on_while_their_caller_does_something_else() -> None:
 
         eventually(there, what="all of the chain is done, and the client was not used")
         eventually(lambda: not helping(), what="the helping thread ends when nothing waits")
-        assert task.result() is None, "its reply may be unread: the thread ends with the last task that waits for others"
+        assert task.result() is None, (
+            "its reply may be unread: the thread ends with the last task that waits for others"
+        )
 
 
 def test_many_chains_one_after_the_other_leave_no_thread() -> None:
