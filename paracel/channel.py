@@ -1,5 +1,6 @@
-"""A client's side of request numbers with one server: each request is answered exactly once. No I/O.
+"""A client's side of request numbers with one shard: each request is answered exactly once. No I/O.
 
+The numbers stay the same when another server takes the shard over.
 A request that stays without an answer is asked after with a small `Probe`; only what the server says it never got
 is sent again, with its old number, so that the server can tell it from a new request.
 """
@@ -43,9 +44,10 @@ class Outstanding:
 
 
 class Channel:
-    """The requests of one client to one server."""
+    """The requests of one client to one shard."""
 
-    def __init__(self, server: int, address: str) -> None:
+    def __init__(self, shard: int, server: int, address: str) -> None:
+        self.shard = shard
         self.server = server
         self.address = address
         self.outstanding: dict[int, Outstanding] = {}
@@ -70,7 +72,15 @@ class Channel:
         size = request_size(message)
         self.bytes += size
         self.outstanding[number] = Outstanding(message, pending, size)
-        return pending, Envelope(number, self.confirmed, view, message)
+        return pending, Envelope(number, self.confirmed, view, message, self.shard)
+
+    def move(self, server: int, address: str, view: int) -> list[Envelope]:
+        """Another server answers from now on. Returns what it must be sent."""
+        self.server, self.address = server, address
+        self._probe_open = False
+        self._quiet_since = None
+        self.waiting = None
+        return self._unanswered(self.confirmed + 1, view) if self.outstanding else []
 
     def receive(self, envelope: Envelope, view: int) -> list[Envelope]:
         """Take a reply. Returns what must be sent again."""
@@ -99,7 +109,7 @@ class Channel:
             return None
         self._probed_at = now
         self._probe_open = True
-        return Envelope(0, self.confirmed, view, Probe(next(iter(self.outstanding))))
+        return Envelope(0, self.confirmed, view, Probe(next(iter(self.outstanding))), self.shard)
 
     def give_up(self, number: int, error: Exception, view: int) -> Envelope:
         """Fail a request that cannot be delivered. An empty read takes its number, for which later ones wait."""
@@ -107,7 +117,7 @@ class Channel:
         self.bytes -= gone.size
         self.outstanding[number] = Outstanding(Read([], 0), Pending(), 0)
         gone.pending.fail(error)
-        return Envelope(number, self.confirmed, view, Read([], 0))
+        return Envelope(number, self.confirmed, view, Read([], 0), self.shard)
 
     def fail(self, error: Exception) -> None:
         """No reply will come any more."""
@@ -134,8 +144,17 @@ class Channel:
         if self._lost[1] > RESENDS and expected in self.outstanding:
             text = f"server {self.server} ({self.address}) lost the same request {RESENDS} times, though it answers"
             self.give_up(expected, RequestError(f"{text}; it may have no memory for it (--mem_limit_server)"), view)
-        waiting = [(n, request) for n, request in self.outstanding.items() if n >= expected]
-        return [Envelope(n, self.confirmed, view, request.message) for n, request in waiting]
+        return self._unanswered(expected, view)
+
+    def _unanswered(self, first: int, view: int) -> list[Envelope]:
+        """The requests from number `first` on. What was answered among them only read: an empty read is in its place,
+
+        so that a server that does not know of the answer does not wait for it.
+        """
+        numbers = range(max(first, self.confirmed + 1), self._next)
+        empty = Outstanding(Read([], 0), Pending(), 0)
+        messages = [(number, self.outstanding.get(number, empty).message) for number in numbers]
+        return [Envelope(number, self.confirmed, view, message, self.shard) for number, message in messages]
 
 
 def error_of(failure: Failure) -> Exception:

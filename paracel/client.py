@@ -80,8 +80,13 @@ class Client:
 
     @property
     def server_size(self) -> int:
-        """How many servers the job has."""
-        return len(self._session.ring.servers)
+        """How many servers the job has now."""
+        return len(self._session.view.servers)
+
+    @property
+    def shard_size(self) -> int:
+        """Into how many shards all keys are divided."""
+        return len(self._session.channels)
 
     def __repr__(self) -> str:
         who = "observer" if self.worker is None else f"worker {self.worker} of {self.worker_size}"

@@ -7,7 +7,7 @@ run; a read that needs a later one is parked and released by the commit, or the 
 import heapq
 from collections.abc import Iterable
 from itertools import count
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Parked = TypeVar("Parked")
 
@@ -21,6 +21,19 @@ class SspClock(Generic[Parked]):
         self._value = 0
         self._waiting: list[tuple[int, int, Parked]] = []
         self._order = count()
+
+    def state(self) -> list[Any]:
+        """All that it is, but for what waits: as plain values."""
+        return [dict(self._clocks), sorted(self._running), self._value]
+
+    def restore(self, state: list[Any]) -> None:
+        """Become what `state` says; what waits is dropped."""
+        self._clocks, self._running, self._value = dict(state[0]), set(state[1]), int(state[2])
+        self.drop_parked()
+
+    def drop_parked(self) -> None:
+        """Forget what waits."""
+        self._waiting.clear()
 
     @property
     def value(self) -> int:

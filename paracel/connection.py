@@ -23,12 +23,14 @@ from paracel.functions import Functions
 from paracel.messages import Envelope, Message
 from paracel.pending import Pending
 from paracel.session import Session
-from paracel.transport import Frames, Link, new_identity, wait_any
+from paracel.transport import Link, new_identity, wait_any
 
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 JOIN_SECONDS = 30.0
+#: For how long only servers are listened to, where one reply is awaited: that is the fastest.
+QUIET_SECONDS = 0.05
 #: How often the sockets are looked at while tasks wait for others, and their client does something else.
 HELP_SECONDS = 0.001
 #: An update waits for replies while this client has more bytes than this on their way to one server.
@@ -65,9 +67,11 @@ class Connection:
         self._links: dict[int, Link] = {}
         try:
             view = self._join(-1 if worker is None else worker)
-            identity = new_identity()
-            self._links = {server: Link(where, key, identity) for server, where in view.servers.items()}
+            self._key = key
+            self._identity = new_identity()
             self.session = Session(view, worker, staleness, Functions())
+            for server in view.servers:
+                self._link_to(server)
         except BaseException:
             self._close_sockets()
             raise
@@ -83,7 +87,7 @@ class Connection:
             if self.closed:
                 return
             self.closed = True
-            for server in self._links:
+            for server in list(self._links):
                 self._send(server, Envelope(0, 0, 0, m.Forget()))
             worker = self.session.worker
             self._send(COORDINATOR, Envelope(0, 0, 0, m.Goodbye(-1 if worker is None else worker)))
@@ -170,9 +174,8 @@ class Connection:
     def advance(self) -> None:
         """Send what is to be sent, and take the replies that are here, without blocking."""
         self._send_outbox()
-        for server, channel in self.session.channels.items():
-            if channel.outstanding:
-                self._drain(server, self._links[server])
+        for link in self._awaited():
+            self._drain(link)
         self._tick()
 
     def respect_credit(self) -> None:
@@ -187,16 +190,20 @@ class Connection:
         session = self.session
         return session.held_bytes > CREDIT_BYTES or any(c.bytes > CREDIT_BYTES for c in session.channels.values())
 
+    def _awaited(self) -> list[Link]:
+        """The links on which a reply may come."""
+        channels = self.session.channels.values()
+        servers = dict.fromkeys(channel.server for channel in channels if channel.outstanding)
+        return [link for server in servers if (link := self._links.get(server)) is not None]
+
     def _receive(self, seconds: float) -> None:
-        """Wait for a message and take all that is here."""
-        links = [(s, self._links[s]) for s, channel in self.session.channels.items() if channel.outstanding]
-        if len(links) == 1:
-            ready = links if links[0][1].wait(seconds) else []
+        """Wait for a message and take all that is here. News from the coordinator may come while servers are silent."""
+        links = self._awaited()
+        if len(links) == 1 and links[0].wait(min(seconds, QUIET_SECONDS)):
+            self._drain(links[0])
         else:
-            arrived = wait_any([link for _, link in links], seconds)
-            ready = [(server, link) for server, link in links if link in arrived]
-        for server, link in ready:
-            self._drain(server, link)
+            for link in wait_any([*links, self._coordinator], seconds):
+                self._drain(link)
         self._tick()
 
     def _tick(self) -> None:
@@ -204,27 +211,20 @@ class Connection:
         now = time.monotonic()
         if now - self._ticked >= TICK_SECONDS:
             self._ticked = now
-            self._drain(COORDINATOR, self._coordinator)
+            self._drain(self._coordinator)
             self.session.tick(now, connected=self._coordinator.connected)
         self._send_outbox()
 
-    def _drain(self, server: int, link: Link) -> None:
-        """Take what is here. After the last awaited reply there is nothing to look for."""
+    def _drain(self, link: Link) -> None:
+        """Take what is here."""
         now = time.monotonic()
-        channel = self.session.channels.get(server)
         while (frames := link.receive()) is not None:
-            envelope = self._decoded(server, frames)
-            if envelope is not None:
-                self.session.receive(server, envelope, now)
-            if channel is not None and not channel.outstanding:
-                return
-
-    def _decoded(self, server: int, frames: Frames) -> Envelope | None:
-        try:
-            return wire.decode(frames)
-        except WireError as error:
-            logger.warning("server %d sent what is %s", server, error)
-            return None
+            try:
+                envelope = wire.decode(frames)
+            except WireError as error:
+                logger.warning("a server sent what is %s", error)
+            else:
+                self.session.receive(envelope, now)
 
     def _send_outbox(self) -> None:
         outbox = self.session.outbox
@@ -232,14 +232,23 @@ class Connection:
             self._send(*outbox.popleft())
 
     def _send(self, server: int, envelope: Envelope) -> None:
-        link = self._coordinator if server == COORDINATOR else self._links.get(server)
+        link = self._coordinator if server == COORDINATOR else self._link_to(server)
         if link is None:
             return
         try:
             frames = wire.encode(envelope)
         except (CarryError, MemoryError) as error:
-            frames = wire.encode(self.session.give_up(server, envelope.request, error))
+            frames = wire.encode(self.session.give_up(envelope.shard, envelope.request, error))
         link.send(frames)
+
+    def _link_to(self, server: int) -> Link | None:
+        """The link to a server of the view; those to servers that are gone are closed."""
+        addresses = self.session.view.servers
+        if server not in self._links and server in addresses:
+            for gone in self._links.keys() - addresses.keys():
+                self._links.pop(gone).close()
+            self._links[server] = Link(addresses[server], self._key, self._identity)
+        return self._links.get(server)
 
     def _describe(self) -> str:
         """Who has not answered, and what was asked."""

@@ -8,7 +8,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from paracel import wire
@@ -34,9 +34,17 @@ class Coordinator:
     """
 
     def __init__(
-        self, *, servers: int, workers: int, endpoint: str | None = None, heartbeat_timeout: float = 30.0
+        self,
+        *,
+        servers: int,
+        workers: int,
+        endpoint: str | None = None,
+        heartbeat_timeout: float = 30.0,
+        replicas: int = 1,
+        shards: int | None = None,
     ) -> None:
-        self._membership = Membership(servers, workers, heartbeat_timeout)
+        self._heartbeat_timeout = heartbeat_timeout
+        self._membership = Membership(servers, workers, heartbeat_timeout, replicas, shards)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._folder = private_folder() if endpoint is None else ""
@@ -45,8 +53,9 @@ class Coordinator:
         self.address = self._listener.address
         self._links: dict[int, Link] = {}
         self._strangers = Strangers("the coordinator")
-        self._signal = Signal()
+        self._signal, self._news = Signal(), Signal()
         self._closing = False
+        self._published = 0
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self._run, name="paracel-coordinator", daemon=True)
 
@@ -72,6 +81,7 @@ class Coordinator:
             memory_limit_mb=memory_limit_mb,
             log_level=log_level,
             paths=tuple(paths),
+            heartbeat_timeout=self._heartbeat_timeout,
         ).to_json()
 
     def start(self) -> None:
@@ -96,6 +106,18 @@ class Coordinator:
             if not self._closing:
                 self._membership.server_exited(server, ended)
             self._changed.notify_all()
+        self._news.set()
+
+    def expect_server(self, server: int) -> None:
+        """Let a new server register, which takes its share of the shards then."""
+        with self._lock:
+            self._membership.expect(server)
+
+    def remove_server(self, server: int) -> None:
+        """Move all that a server has to the others; then it is among the statistics' `removed`. ConfigError."""
+        with self._lock:
+            self._membership.remove(server)
+        self._news.set()
 
     def statistics(self) -> JobStatistics:
         """The whole job, as the servers last described it."""
@@ -113,6 +135,7 @@ class Coordinator:
             self._thread.join()
         self._listener.close()
         self._signal.close()
+        self._news.close()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -137,13 +160,16 @@ class Coordinator:
                 link.close()
 
     def _turn(self, seconds: float) -> None:
-        ready = wait_any([self._listener, self._signal, *self._links.values()], seconds)
+        ready = wait_any([self._listener, self._signal, self._news, *self._links.values()], seconds)
+        if self._news in ready:
+            self._news.clear()
         if self._listener in ready:
             while (received := self._listener.receive()) is not None:
                 self._take(*received)
         for server, link in self._links.items():
             if link in ready:
                 self._hear(server, link)
+        self._publish()
 
     def _take(self, sender: bytes, frames: Frames) -> None:
         try:
@@ -157,6 +183,22 @@ class Coordinator:
         for receiver, answer in answers:
             self._listener.send(receiver, wire.encode(Envelope(0, 0, 0, answer)))
 
+    def _publish(self) -> None:
+        """Tell all servers of a new view, and the clients too if it is about servers."""
+        with self._lock:
+            membership = self._membership
+            news, membership.news = membership.news, False
+            if membership.number == self._published:
+                return
+            self._published = membership.number
+            view, clients = membership.view(), membership.clients
+        frames = wire.encode(Envelope(0, 0, 0, view))
+        self._connect(view.servers)
+        for link in self._links.values():
+            link.send(frames)
+        for client in clients if news else ():
+            self._listener.send(client, frames)
+
     def _hear(self, server: int, link: Link) -> None:
         while (frames := link.receive()) is not None:
             with contextlib.suppress(WireError):  # then it counts as silent
@@ -169,12 +211,17 @@ class Coordinator:
         with self._lock:
             messages = self._membership.tick(time.monotonic(), _alive)
             addresses = self._membership.addresses
+        self._connect(addresses)
+        for link in self._links.values():
+            for message in messages:
+                link.send(wire.encode(Envelope(0, 0, 0, message)))
+        self._publish()
+
+    def _connect(self, addresses: Mapping[int, str]) -> None:
         for server in set(self._links) - set(addresses):
             self._links.pop(server).close()
         for server, address in addresses.items():
-            if self._linked(server, address):
-                for message in messages:
-                    self._links[server].send(wire.encode(Envelope(0, 0, 0, message)))
+            self._linked(server, address)
 
     def _linked(self, server: int, address: str) -> bool:
         """Whether there is a link to the server; one to which there can be none is lost."""

@@ -1,7 +1,7 @@
-"""A client's requests to the servers of a view, and their replies. No sockets, no time of its own.
+"""A client's requests to the shards, and their replies. No sockets, no time of its own.
 
-It routes keys by the ring, keeps a channel to each server, and follows the view. What is to be sent is in `outbox`,
-as (server, envelope); the coordinator is the server number COORDINATOR.
+It routes keys by the ring, keeps a channel to each shard, and follows the view, which says what server answers for it.
+What is to be sent is in `outbox`, as (server, envelope); the coordinator is the server number COORDINATOR.
 """
 
 import logging
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from paracel import messages as m
+from paracel.chains import Place
 from paracel.channel import Channel
 from paracel.errors import CoordinatorLost, ServerLost
 from paracel.messages import READS, Envelope, Message
@@ -33,34 +34,39 @@ class Exchange:
         self.view = view
         self.worker = worker
         self.outbox: deque[tuple[int, Envelope]] = deque()
-        self.ring = Ring([*view.servers, *view.lost])
-        self.channels = {server: Channel(server, view.servers.get(server, "")) for server in self.ring.servers}
+        self.ring = Ring(range(len(view.shards)))
+        self.places = [Place.from_wire(each) for each in view.shards]
+        self.channels = {
+            shard: Channel(shard, place.primary, view.servers.get(place.primary, ""))
+            for shard, place in enumerate(self.places)
+        }
         self._unanswered = self._apart = 0
         self._waits: dict[int, float] = {}
 
-    def ask(self, server: int, message: Message) -> Pending:
-        """Send one request to one server."""
-        if server in self.view.lost:
+    def ask(self, shard: int, message: Message) -> Pending:
+        """Send one request to one shard."""
+        channel = self.channels[shard]
+        if channel.server in self.view.lost:
             lost = Pending()
-            lost.fail(self._lost(server))
+            lost.fail(self._lost(channel))
             return lost
-        pending, envelope = self.channels[server].ask(message, self.view.number)
-        self.outbox.append((server, envelope))
+        pending, envelope = channel.ask(message, self.view.number)
+        self.outbox.append((channel.server, envelope))
         return pending
 
     def ask_all(self, message: Message, combine: Callable[[list[Any]], Any]) -> Pending:
-        """Send one request to every server."""
-        return gather([self.ask(server, message) for server in self.ring.servers], combine)
+        """Send one request to every shard."""
+        return gather([self.ask(shard, message) for shard in self.channels], combine)
 
     def ask_by_key(
         self, keys: list[str], make: Callable[[Any], Message], combine: Callable[[list[Any], list[Any]], Any]
     ) -> Pending:
-        """Send each server the request of its own keys: `make(positions)`; `combine(replies, positions of each)`.
+        """Send each shard the request of its own keys: `make(positions)`; `combine(replies, positions of each)`.
 
         Many keys go in parts, so that a server works on one while the next is packed here.
         """
         routes = in_parts(self.ring.route(keys), len(keys), PART_KEYS)
-        parts = [self.ask(server, make(positions)) for server, positions in routes]
+        parts = [self.ask(shard, make(positions)) for shard, positions in routes]
         return gather(parts, lambda replies: combine(replies, [positions for _, positions in routes]))
 
     def acknowledged(self) -> Pending:
@@ -68,31 +74,34 @@ class Exchange:
         outstanding = [request for channel in self.channels.values() for request in channel.outstanding.values()]
         return all_done([r.pending for r in outstanding if not _may_wait(r.message)])
 
-    def give_up(self, server: int, number: int, error: Exception) -> Envelope:
+    def give_up(self, shard: int, number: int, error: Exception) -> Envelope:
         """Fail a request that cannot be sent; what is to be sent in its place."""
-        return self.channels[server].give_up(number, error, self.view.number)
+        return self.channels[shard].give_up(number, error, self.view.number)
 
-    def receive(self, server: int, envelope: Envelope, now: float) -> None:
+    def receive(self, envelope: Envelope, now: float) -> None:
         """Take a message from a server or the coordinator."""
         if isinstance(envelope.message, m.View):
             self._follow(envelope.message)
-        elif server in self.channels:
-            channel = self.channels[server]
-            for again in channel.receive(envelope, self.view.number):
-                self.outbox.append((server, again))
+        elif envelope.shard in self.channels:
+            shard = envelope.shard
+            channel = self.channels[shard]
+            self._send(channel, channel.receive(envelope, self.view.number))
             if isinstance(envelope.message, m.UnknownKeys):
-                self._wanted(server, envelope.message)
-            self._replied(server)
+                self._wanted(shard, envelope.message)
+            self._replied(shard)
             if channel.waiting:
-                self._report_straggler(channel.waiting, server, now)
+                self._report_straggler(channel.waiting, shard, now)
             else:
-                self._waits.pop(server, None)
+                self._waits.pop(shard, None)
 
-    def _replied(self, server: int) -> None:
-        """Called after each message of a server."""
+    def _send(self, channel: Channel, envelopes: list[Envelope]) -> None:
+        self.outbox.extend((channel.server, envelope) for envelope in envelopes)
 
-    def _wanted(self, server: int, message: m.UnknownKeys) -> None:
-        """Called when a server asks for a key list."""
+    def _replied(self, shard: int) -> None:
+        """Called after each message of a shard."""
+
+    def _wanted(self, shard: int, message: m.UnknownKeys) -> None:
+        """Called when a shard asks for a key list."""
 
     def tick(self, now: float, *, connected: bool = True) -> None:
         """To be called about once a second while something is awaited: asks after what stays without an answer.
@@ -100,10 +109,10 @@ class Exchange:
         Without an answer, a coordinator to which there is a connection is only busy: it may share its process with
         rank 0, and Python's lock. Without a connection it is soon lost.
         """
-        for server, channel in self.channels.items():
+        for channel in self.channels.values():
             probe = channel.tick(now, self.view.number)
             if probe is not None:
-                self.outbox.append((server, probe))
+                self.outbox.append((channel.server, probe))
         self._apart = 0 if connected else self._apart + 1
         if self._apart > COORDINATOR_PATIENCE:
             self.fail(
@@ -125,19 +134,24 @@ class Exchange:
         if view.number < self.view.number:
             return
         self.view = view
-        for server in view.lost:
-            self.channels[server].fail(self._lost(server))
+        self.places = [Place.from_wire(each) for each in view.shards]
+        for channel, place in zip(self.channels.values(), self.places, strict=True):
+            if place.primary in view.lost:
+                channel.fail(self._lost(channel))
+            elif place.primary != channel.server:
+                logger.info("shard %d is answered for by server %d now", channel.shard, place.primary)
+                self._send(channel, channel.move(place.primary, view.servers[place.primary], view.number))
 
-    def _lost(self, server: int) -> ServerLost:
-        address = self.channels[server].address
-        where = f" ({address})" if address else ""  # not known to a client that came after the loss
+    def _lost(self, channel: Channel) -> ServerLost:
+        server = channel.server
+        where = f" ({channel.address})" if channel.address else ""  # not known to a client that came after the loss
         return ServerLost(f"server {server}{where} is gone: {self.view.lost[server]}; its keys went with it")
 
-    def _report_straggler(self, waiting: m.Waiting, server: int, now: float) -> None:
-        since = self._waits.setdefault(server, now)
+    def _report_straggler(self, waiting: m.Waiting, shard: int, now: float) -> None:
+        since = self._waits.setdefault(shard, now)
         if now - since < STRAGGLER_SECONDS:
             return
-        self._waits[server] = now
+        self._waits[shard] = now
         names = ", ".join(f"worker {w} ({self.view.hosts.get(w, 'not joined yet')})" for w in waiting.slowest)
         logger.warning(
             "worker %s has waited %.0f s for clock %d: %s at clock %d",

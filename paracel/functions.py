@@ -213,6 +213,10 @@ class Functions:
             raise FunctionError(f"{source} has no {attribute!r}; it has: {', '.join(offered) or 'no functions'}")
         self.add(kind, name, found)
 
+    def names(self) -> list[list[str]]:
+        """Kind and name of all that are not built in."""
+        return [[kind, name] for kind, name in self._known if ":" in name]
+
     def get(self, kind: Kind, name: str) -> Callable[..., Any]:
         """The function of that name. Raises FunctionError, naming what there is."""
         try:

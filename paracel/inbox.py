@@ -7,8 +7,9 @@ replies is not served further once `UNCONFIRMED_BYTES` of them are on their way.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from paracel.messages import READS, Entries, Envelope, Found, Message, Pulled, Result, Updated
+from paracel.messages import READS, Entries, Envelope, Found, Message, Pulled, Result, Updated, packed, unpacked
 from paracel.values import size_of, sizes
 
 UNCONFIRMED_BYTES = 256 * 1024 * 1024
@@ -20,6 +21,7 @@ class Peer:
     """What is known of one sender."""
 
     next: int = 1
+    confirmed: int = 0
     held: dict[int, Envelope] = field(default_factory=dict)
     running: set[int] = field(default_factory=set)
     replies: dict[int, Message] = field(default_factory=dict)
@@ -27,7 +29,11 @@ class Peer:
     unconfirmed: int = 0
 
     def confirm(self, up_to: int) -> None:
-        """Drop what is kept for requests whose replies have arrived."""
+        """Drop what is kept for requests whose replies have arrived, and do not wait for those."""
+        self.confirmed = max(self.confirmed, up_to)
+        while self.next <= up_to:  # another server had answered them, and they changed nothing
+            self.held.pop(self.next, None)
+            self.next += 1
         while self.reply_bytes:
             oldest = next(iter(self.reply_bytes))
             if oldest > up_to:
@@ -44,6 +50,47 @@ class Inbox:
         self._peers: dict[bytes, Peer] = {}
         self._can_run = can_run
         self.duplicates = 0
+        #: The requests that were answered since they were last asked for, by sender; None: nobody wants to know.
+        self.changed: dict[bytes, list[int]] | None = None
+
+    def take_changes(self) -> list[Any]:
+        """For each sender with new replies: its name, its next number, what it confirmed, and those replies."""
+        changed, self.changed = self.changed or {}, {}
+        return [self._state(sender, numbers) for sender, numbers in changed.items()]
+
+    def senders(self) -> list[bytes]:
+        """All that are known."""
+        return list(self._peers)
+
+    def state(self, sender: bytes) -> list[Any]:
+        """All that is known of a sender, in the form of `take_changes`."""
+        peer = self._peers.get(sender)
+        return self._state(sender, list(peer.replies) if peer else [])
+
+    def _state(self, sender: bytes, numbers: list[int]) -> list[Any]:
+        peer = self._peers.get(sender)
+        if peer is None:
+            return [sender, 0, 0, {}]
+        replies = {number: packed(peer.replies[number]) for number in numbers if number in peer.replies}
+        return [sender, peer.next, peer.confirmed, replies]
+
+    def restore(self, state: list[Any]) -> None:
+        """Take what another server's inbox has told of a sender."""
+        sender, following, confirmed, replies = state
+        if not following:
+            self.forget(sender)
+            return
+        peer = self._peers.setdefault(sender, Peer())
+        peer.next = max(peer.next, following)
+        for number, reply in replies.items():
+            self._keep(peer, number, unpacked(reply))
+        peer.confirm(confirmed)
+
+    def forget_running(self) -> None:
+        """Nothing runs here, and nothing is held: the senders will send again."""
+        for peer in self._peers.values():
+            peer.running.clear()
+            peer.held.clear()
 
     def take(self, sender: bytes, envelope: Envelope) -> Iterator[Envelope]:
         """Note what the message brings; the requests to run now, in order, each before the next is taken.
@@ -93,13 +140,29 @@ class Inbox:
         peer = self._peers.get(sender)
         if peer is None:
             return False
-        peer.running.discard(request.request)
-        size = _reply_size(reply)
-        peer.unconfirmed += size - peer.reply_bytes.pop(request.request, 0)
-        peer.reply_bytes[request.request] = size
-        if type(request.message) not in READS:
-            peer.replies[request.request] = reply
+        number = request.request
+        peer.running.discard(number)
+        if type(request.message) in READS:
+            self._count(peer, number, reply)
+            return True
+        self._keep(peer, number, reply)
+        if self.changed is not None:
+            self.changed.setdefault(sender, []).append(number)
         return True
+
+    def _keep(self, peer: Peer, number: int, reply: Message) -> None:
+        self._count(peer, number, reply)
+        peer.replies[number] = reply
+
+    def _count(self, peer: Peer, number: int, reply: Message) -> None:
+        size = _reply_size(reply)
+        peer.unconfirmed += size - peer.reply_bytes.pop(number, 0)
+        peer.reply_bytes[number] = size
+
+    def was_answered(self, sender: bytes, request: int) -> bool:
+        """Whether the request was answered, by this server or by one whose place it took."""
+        peer = self._peers.get(sender)
+        return peer is not None and (request <= peer.confirmed or request in peer.reply_bytes)
 
     def stored(self, sender: bytes, request: int) -> Message | None:
         """The reply that is kept for a request."""
@@ -116,9 +179,14 @@ class Inbox:
         peer = self._peers.get(sender)
         return peer is not None and request in peer.running
 
+    def run_again(self, sender: bytes, request: int) -> None:
+        """Note that a request runs now which was taken before, and not answered."""
+        self._peers[sender].running.add(request)
+
     def forget(self, sender: bytes) -> None:
         """Drop all that is known of a sender."""
-        self._peers.pop(sender, None)
+        if self._peers.pop(sender, None) is not None and self.changed is not None:
+            self.changed.setdefault(sender, [])
 
 
 def _reply_size(reply: Message) -> int:

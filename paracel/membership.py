@@ -2,7 +2,7 @@
 
 A view is numbered, and every change makes the next number. Servers register; clients join and get the view, once
 all servers are there. A server that ended, or that stayed silent for too long, is lost; a worker that died is
-taken out of the quorum.
+taken out of the quorum. Where the shards are is in `Assignment`.
 """
 
 import logging
@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from paracel import messages as m
+from paracel.assignment import Assignment
+from paracel.chains import Place
+from paracel.errors import ConfigError
 from paracel.messages import Message
 
 logger = logging.getLogger(__name__)
@@ -34,6 +37,7 @@ class ServerStatistics:
     parked: int = 0
     clock: int = 0
     clocks: tuple[tuple[int, int], ...] = ()
+    filled: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +53,58 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class JobStatistics:
-    """The whole job at one moment."""
+    """The whole job at one moment.
+
+    `shards` has the place of each; `broken` those that were lost with all their copies. `removed` are servers that
+    were asked to go and have nothing any more.
+    """
 
     view: int
     servers: tuple[ServerStatistics, ...]
     lost: tuple[tuple[int, str], ...]
     workers: tuple[WorkerStatus, ...]
+    shards: tuple[Place, ...] = ()
+    broken: tuple[int, ...] = ()
+    removed: tuple[int, ...] = ()
+    replicas: int = 1
+
+    @property
+    def settled(self) -> bool:
+        """Whether every shard has all its copies, and none is on its way."""
+        return not any(place.joining >= 0 or place.target for place in self.shards) and all(
+            len(place.chain) >= min(self.replicas, len(self.servers) - len(self.removed)) for place in self.shards
+        )
 
 
 class Membership:
     """The state of one job."""
 
-    def __init__(self, servers: int, workers: int, heartbeat_timeout: float) -> None:
+    def __init__(
+        self, servers: int, workers: int, heartbeat_timeout: float, replicas: int = 1, shards: int | None = None
+    ) -> None:
         self.expected = servers
         self.workers = workers
+        self.assignment = Assignment(shards or servers, replicas)
+        #: Whether all should be told of the view, and not only those that ask.
+        self.news = False
         self._timeout = heartbeat_timeout
         self._number = 0
         self._servers: dict[int, ServerStatistics] = {}
         self._lost: dict[int, str] = {}
+        self._leaving: set[int] = set()
         self._joined: dict[int, WorkerStatus] = {}
         self._clients: dict[int, bytes] = {}
+        self._everyone: set[bytes] = set()
+        self._awaited: set[int] = set()
         self._silence: dict[int, float] = {}
         self._named_busy: dict[int, int] = {}
         self._early: list[bytes] = []
         self._ticked: float | None = None
+
+    @property
+    def number(self) -> int:
+        """The number of the view."""
+        return self._number
 
     @property
     def ready(self) -> bool:
@@ -94,24 +126,42 @@ class Membership:
         """The live servers."""
         return {n: known.address for n, known in self._servers.items() if n not in self._lost}
 
+    @property
+    def clients(self) -> list[bytes]:
+        """All that joined and did not say goodbye."""
+        return list(self._everyone)
+
+    @property
+    def removed(self) -> list[int]:
+        """The servers that were asked to go, and have nothing any more."""
+        return [server for server in self._leaving if server in self.addresses and not self.assignment.has(server)]
+
     def view(self) -> m.View:
         """The membership as it is now."""
         hosts = {worker: f"{status.host}, pid {status.pid}" for worker, status in self._joined.items()}
-        return m.View(self._number, self.addresses, dict(self._lost), self.workers, hosts)
+        shards = [place.to_wire() for place in self.assignment.places]
+        return m.View(self._number, self.addresses, dict(self._lost), self.workers, hosts, shards)
 
     def statistics(self) -> JobStatistics:
         """What is known of everyone."""
         servers = tuple(known for n, known in sorted(self._servers.items()) if n not in self._lost)
         workers = tuple(status for _, status in sorted(self._joined.items()))
-        return JobStatistics(self._number, servers, tuple(sorted(self._lost.items())), workers)
+        assignment = self.assignment
+        return JobStatistics(
+            self._number, servers, tuple(sorted(self._lost.items())), workers, tuple(assignment.places),
+            tuple(assignment.broken(self._lost)), tuple(self.removed), assignment.replicas,
+        )  # fmt: skip
 
     def handle(self, sender: bytes, message: Message, alive: Alive) -> Iterator[tuple[bytes, Message]]:
         """Take a message; yields the answers with their receivers."""
         if isinstance(message, m.Register):
             yield sender, self._register(message)
             if self.ready:
+                self._assign()
                 early, self._early = self._early, []
                 yield from ((waiting, self.view()) for waiting in early)
+        elif isinstance(message, m.Heartbeat):
+            yield sender, self._note_life(message)
         elif isinstance(message, m.Join | m.GetView):
             refusal = self._join(sender, message, alive) if isinstance(message, m.Join) else None
             if refusal:
@@ -120,22 +170,31 @@ class Membership:
                 yield sender, self.view()
             else:
                 self._early.append(sender)
-        elif not self._note(message):
+        elif not self._note(sender, message):
             yield sender, m.Failure("RequestError", f"a coordinator does not take {type(message).__name__}")
 
-    def _note(self, message: Message) -> bool:
+    def _note(self, sender: bytes, message: Message) -> bool:
         """Take what has no answer; False if this is nothing for a coordinator."""
+        assignment = self.assignment
         if isinstance(message, m.Goodbye):
+            self._everyone.discard(sender)
             self._part(message.worker)
-        elif isinstance(message, m.Heartbeat):
-            self._note_life(message.server, message.busy)
+        elif isinstance(message, m.Filled):
+            self._moved(assignment.filled(message, self._number + 1))
+        elif isinstance(message, m.Drained):
+            self._moved(assignment.drained(message, self._number + 1))
+        elif isinstance(message, m.Behind):
+            self._moved(assignment.behind(message, self._number + 1))
         else:
             return False
         return True
 
-    def _note_life(self, server: int, busy: int) -> None:
+    def _note_life(self, message: m.Heartbeat) -> Message:
+        server, busy = message.server, message.busy
         if server not in self._servers:
-            return
+            return m.Failure("RequestError", f"there is no server {server}")
+        if server in self._lost:
+            return self.view()
         self._silence[server] = 0.0
         named = min(busy, self._named_busy.get(server, 0))
         if busy - named >= BUSY_SECONDS:
@@ -145,6 +204,7 @@ class Membership:
                 server, known.host, known.pid, busy,
             )  # fmt: skip
         self._named_busy[server] = named
+        return m.Lease(message.number)
 
     def heard(self, server: int, statistics: m.Statistics) -> None:
         """A server's answer to the question for its statistics."""
@@ -153,15 +213,49 @@ class Membership:
         self._servers[server] = ServerStatistics(
             server, known.address, known.host, known.pid,
             statistics.requests, statistics.operations, statistics.keys, statistics.parked,
-            statistics.clock, tuple(sorted(statistics.clocks.items())),
+            statistics.clock, tuple(sorted(statistics.clocks.items())), tuple(sorted(statistics.filled.items())),
         )  # fmt: skip
 
     def server_exited(self, server: int, reason: str) -> None:
         """A server's process has ended."""
-        if server not in self._lost:
-            self._lost[server] = reason
-            self._number += 1
+        if server in self._lost:
+            return
+        self._lost[server] = reason
+        self._number += 1
+        self.news = True
+        self.assignment.lose(server, self._number)
+        if server in self._leaving and not self.assignment.has(server):
+            logger.info("server %d has gone, as it was asked to", server)
+        else:
             logger.error("server %d is gone: %s", server, reason)
+        self._assign()
+
+    def expect(self, server: int) -> None:
+        """Let a new server register."""
+        self._awaited.add(server)
+
+    def remove(self, server: int) -> None:
+        """Move all that a server has to the others; then it is among `removed`. ConfigError if it cannot go."""
+        staying = self.addresses.keys() - self._leaving - {server}
+        if server not in self.addresses or server in self._leaving:
+            known = ", ".join(map(str, sorted(self.addresses.keys() - self._leaving)))
+            raise ConfigError(f"server {server} is not one of the servers {known}")
+        if len(staying) < self.assignment.replicas:
+            raise ConfigError(f"{len(staying)} servers would be left for {self.assignment.replicas} replicas")
+        self._leaving.add(server)
+        self._assign()
+
+    def _assign(self) -> None:
+        """Plan anew where the shards should be, once all servers are there, and begin with what is to be done."""
+        if self.ready:
+            self._number += 1
+            self.news = True
+            self.assignment.plan(self.addresses.keys() - self._leaving, self._lost, self._number)
+
+    def _moved(self, changed: bool) -> None:
+        if changed:
+            self._number += 1
+            self.news = True
 
     def tick(self, now: float, alive: Alive) -> list[Message]:
         """To be called about twice a second: what to send to every server.
@@ -179,7 +273,7 @@ class Membership:
 
     def _register(self, message: m.Register) -> Message:
         known = self._servers.get(message.server)
-        if not 0 <= message.server < self.expected:
+        if not 0 <= message.server < self.expected and message.server not in self._awaited:
             return m.Failure("LaunchError", f"server {message.server} is not one of {self.expected}")
         if known and known.pid != message.pid:
             return m.Failure("LaunchError", f"server {message.server} is registered already, pid {known.pid}")
@@ -189,6 +283,7 @@ class Membership:
 
     def _join(self, sender: bytes, message: m.Join, alive: Alive) -> m.Failure | None:
         if message.worker < 0:
+            self._everyone.add(sender)
             return None
         if message.worker >= self.workers:
             return m.Failure("ConfigError", f"worker {message.worker} is not one of the job's {self.workers} workers")
@@ -197,6 +292,7 @@ class Membership:
         if known and not known.left and not same and alive(known.host, known.pid):
             return _taken(known, message)
         self._clients[message.worker] = sender
+        self._everyone.add(sender)
         self._joined[message.worker] = WorkerStatus(message.worker, message.host, message.pid)
         self._number += 1
         return None

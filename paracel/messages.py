@@ -4,7 +4,7 @@ A request is numbered by its sender and handled exactly once, in order; `Probe`,
 the coordinator's messages carry the number 0 and may be repeated at will.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 Keys = list[str]
@@ -103,6 +103,21 @@ class Run(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Save(Message):
+    """Write the shard as it is now to a file of this name in a folder. Answer: Saved, or Failure."""
+
+    folder: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restore(Message):
+    """Become what the checkpoint in the folder says. Answer: Done."""
+
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
 class Enter(Message):
     """The worker is here. One that had left is in the quorum again, level with the fastest. Answer: Entered."""
 
@@ -153,10 +168,9 @@ class Forget(Message):
 
 @dataclass(frozen=True, slots=True)
 class OpenTable(Message):
-    """Make a table with these settings, if it is not there; `servers` are those of the ring. Answer: Opened."""
+    """Make a table with these settings, if it is not there. Answer: Opened."""
 
     settings: Any
-    servers: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +324,23 @@ class Pulled(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Saved(Message):
+    """The shard, as it was at its clock, is in the file of this name, of so many bytes; or there was an `error`.
+
+    To the coordinator it has the folder of a checkpoint that the servers made by themselves.
+    """
+
+    shard: int
+    folder: str
+    name: str
+    size: int
+    digest: str
+    clock: int
+    clocks: Clocks
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownKeys(Message):
     """The request waits for the key list of this hash: send it as a KeyList."""
 
@@ -344,7 +375,10 @@ class Failure(Message):
 
 @dataclass(frozen=True, slots=True)
 class Statistics(Message):
-    """A server's counters since its start: requests, keys touched, what it holds and what waits."""
+    """A server's counters since its start: requests, keys touched, what it holds and what waits.
+
+    `filled` has the bytes sent, by shard, to servers that join.
+    """
 
     server: int
     requests: int
@@ -355,6 +389,66 @@ class Statistics(Message):
     parked: int
     clock: int
     clocks: Clocks
+    filled: dict[int, int]
+
+
+# --- servers among themselves -----------------------------------------------------------------------------
+#
+# The copies of a shard form a chain: each server sends what changed to the next one, on a link of its own numbering.
+
+
+@dataclass(frozen=True, slots=True)
+class Replicate(Message):
+    """What changed in a shard, as its change `sequence`. Answer: Progress.
+
+    Or a `piece` of a copy (else -1) as it is after that change; what the receiver had before piece 0 is void.
+    """
+
+    source: int
+    link: int
+    number: int
+    sequence: int
+    piece: int
+    changes: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Message):
+    """The link's messages have been taken up to `number`; all copies from here on have changes up to `stable`."""
+
+    source: int
+    link: int
+    number: int
+    stable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filled(Message):
+    """The joining server has all of the shard, and nothing is answered any more that it does not have. No answer."""
+
+    server: int
+    shard: int
+    joining: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drained(Message):
+    """The shard takes no requests, and all its copies are the same: its chain may be changed. No answer."""
+
+    server: int
+    shard: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Behind(Message):
+    """A backup has not taken what its shard's copies wait for, for too long. No answer."""
+
+    server: int
+    shard: int
+    backup: int
+    epoch: int
 
 
 # --- with the coordinator ---------------------------------------------------------------------------------
@@ -372,10 +466,18 @@ class Register(Message):
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat(Message):
-    """A server lives, and has been in its turn for so many seconds. No answer."""
+    """A server lives, and has been in its turn for so many seconds. Answer: Lease."""
 
     server: int
     busy: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease(Message):
+    """The heartbeat of this number has come."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,13 +496,17 @@ class GetView(Message):
 
 @dataclass(frozen=True, slots=True)
 class View(Message):
-    """A numbered membership: the live servers' addresses, why others are gone, and the size of the quorum."""
+    """A numbered membership: the live servers' addresses, why others are gone, and the size of the quorum.
+
+    `shards` has the place of each shard, as `chains.Place` puts it on the wire.
+    """
 
     number: int
     servers: dict[int, str]
     lost: dict[int, str]
     workers: int
     hosts: dict[int, str]
+    shards: Values
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,6 +540,8 @@ TAGS: dict[int, type[Message]] = {
     21: Pull,
     22: RunTable,
     23: KeyList,
+    24: Save,
+    25: Restore,
     32: Done,
     33: Found,
     34: Entries,
@@ -448,22 +556,46 @@ TAGS: dict[int, type[Message]] = {
     43: Pulled,
     44: UnknownKeys,
     45: Opened,
+    46: Saved,
+    48: Replicate,
+    49: Progress,
+    50: Filled,
+    51: Drained,
+    52: Behind,
     64: Register,
     65: Join,
     66: GetView,
     67: View,
     68: Goodbye,
     69: Heartbeat,
+    70: Lease,
 }
+
+TAG_OF = {kind: tag for tag, kind in TAGS.items()}
 
 #: Requests that change nothing: their replies are not kept, a repetition reads again.
 READS = frozenset({Read, Scan, Top, Contains, Pull, ListTables})
 
 
 class Envelope(NamedTuple):
-    """A message with its numbers: the request's own, the highest that the sender has all replies up to, the view."""
+    """A message with its numbers: the request's own, the highest that the sender has all replies up to, the view.
+
+    And the shard that it is for, or of: -1 for none.
+    """
 
     request: int
     confirmed: int
     view: int
     message: Message
+    shard: int = -1
+
+
+def packed(message: Message) -> list[Any]:
+    """A message as plain values, to be carried within another one."""
+    return [TAG_OF[type(message)], *(getattr(message, each.name) for each in fields(message))]  # type: ignore[arg-type]
+
+
+def unpacked(values: list[Any]) -> Message:
+    """The reverse."""
+    tag, *given = values
+    return TAGS[tag](*given)

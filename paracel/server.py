@@ -1,4 +1,4 @@
-"""The server process: a shard joined to a socket. `python -m paracel.server` reads its settings from standard input.
+"""The server process: a node joined to sockets. `python -m paracel.server` reads its settings from standard input.
 
 One line of JSON comes first; after it, standard input stays open for as long as the launcher lives. When it ends,
 the server ends at once: so no server outlives its job, however the job dies.
@@ -13,15 +13,17 @@ import socket
 import sys
 import threading
 import time
+from itertools import count
 
 from paracel import wire
-from paracel.errors import CarryError, ConfigError, LaunchError, WireError
+from paracel.errors import CarryError, ConfigError, LaunchError, ServerLost, WireError
 from paracel.functions import Functions, Process
-from paracel.messages import Envelope, Failure, Heartbeat, Register, View
+from paracel.messages import Envelope, Failure, Heartbeat, Lease, Register, View
+from paracel.node import Node
+from paracel.replication import COORDINATOR
 from paracel.settings import ServerConfig
-from paracel.shard import Shard
 from paracel.strangers import Strangers
-from paracel.transport import Frames, Link, Listener
+from paracel.transport import Frames, Link, Listener, new_identity
 
 logger = logging.getLogger(__name__)
 
@@ -29,17 +31,27 @@ logger = logging.getLogger(__name__)
 TURN = 256
 REGISTER_SECONDS = 30.0
 HEARTBEAT_SECONDS = 0.5
+TICK_SECONDS = 0.5
+#: A lease is this much shorter than the time after which the coordinator gives a silent server up.
+LEASE_SHARE = 0.7
 
 
 class Server:
-    """Takes what waits in the socket, lets the shard decide, and answers once for each turn."""
+    """Takes what waits in the socket, lets the node decide, and answers once for each turn.
+
+    All that is for it comes through its one listener; what it has to tell other servers goes through links to theirs.
+    """
 
     def __init__(self, config: ServerConfig) -> None:
         self._config = config
-        self._listener = Listener(config.bind, config.key)
-        self.shard = Shard(config.server, config.workers, Functions())
+        self._listener = Listener(config.bind, config.key, patience=TICK_SECONDS)
+        patience = config.heartbeat_timeout / TICK_SECONDS
+        self.node = Node(config.server, config.workers, Functions(), patience)
         self._strangers = Strangers(f"server {config.server}")
+        self._links: dict[int, Link] = {}
+        self._ticked = time.monotonic()
         self._turn_began: float | None = None
+        self._leased_until = 0.0
         self._closing = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -63,7 +75,7 @@ class Server:
                 raise LaunchError(f"the coordinator answered {type(answer).__name__}")
 
     def run(self) -> None:
-        """Serve for as long as the process lives."""
+        """Serve for as long as the process lives, or until this server is given up: then ServerLost."""
         self._heart.start()
         while True:
             self.turn()
@@ -71,11 +83,14 @@ class Server:
     def turn(self) -> None:
         """Handle what is in the socket, or else the next message to come; then send all the replies."""
         received = self._listener.receive_all(TURN) or self._listener.wait_received()
-        self._turn_began = time.monotonic()
+        self._turn_began = now = time.monotonic()
         for sender, frames in received:
             self._take(sender, frames)
-        for receiver, reply in self.shard.flush():
-            self._listener.send(receiver, self._encode(reply))
+        if now - self._ticked >= TICK_SECONDS:
+            self._ticked = now
+            self.node.tick()
+        for receiver, reply in self.node.flush(leased=time.monotonic() < self._leased_until):
+            self._send(receiver, reply)
         self._turn_began = None
 
     def close(self) -> None:
@@ -83,16 +98,51 @@ class Server:
         self._closing.set()
         if self._heart.is_alive():
             self._heart.join()
+        for link in self._links.values():
+            link.close()
         self._listener.close(linger=1.0)
 
+    def _send(self, receiver: bytes | int, envelope: Envelope) -> None:
+        if isinstance(receiver, bytes):
+            self._listener.send(receiver, self._encode(envelope))
+        elif (link := self._link_to(receiver)) is not None:
+            link.send(wire.encode(envelope))
+
+    def _link_to(self, server: int) -> Link | None:
+        """The link to another server, or to the coordinator; None if there is no such server."""
+        addresses = {} if self.node.view is None else self.node.view.servers
+        for gone in self._links.keys() - addresses.keys() - {COORDINATOR}:
+            self._links.pop(gone).close()
+        address = self._config.coordinator if server == COORDINATOR else addresses.get(server)
+        if server not in self._links and address is not None:
+            self._links[server] = Link(address, self._config.key, new_identity())
+        return self._links.get(server)
+
     def _beat(self) -> None:
-        """On a thread and a socket of its own: tell the coordinator that the process lives, however long a turn is."""
+        """On a thread and a socket of its own: tell the coordinator that the process lives, however long a turn is.
+
+        Each answer is a lease: for so long after the heartbeat was sent, the coordinator will not give this server up.
+        """
+        beats: dict[int, float] = {}
         with Link(self._config.coordinator, self._config.key) as link:
-            while not self._closing.wait(HEARTBEAT_SECONDS):
-                began = self._turn_began
+            for number in count():
+                began, beats[number] = self._turn_began, time.monotonic()
                 busy = 0 if began is None else int(time.monotonic() - began)
                 with contextlib.suppress(MemoryError):  # a limit that the turn has reached; there is a next time
-                    link.send(wire.encode(Envelope(0, 0, 0, Heartbeat(self._config.server, busy))))
+                    link.send(wire.encode(Envelope(0, 0, 0, Heartbeat(self._config.server, busy, number))))
+                    link.wait(HEARTBEAT_SECONDS)
+                    self._extend_lease(link, beats)
+                if self._closing.wait(HEARTBEAT_SECONDS):
+                    return
+
+    def _extend_lease(self, link: Link, beats: dict[int, float]) -> None:
+        while (frames := link.receive()) is not None:
+            with contextlib.suppress(WireError):
+                answer = wire.decode(frames).message
+                if isinstance(answer, Lease) and answer.number in beats:
+                    self._leased_until = beats[answer.number] + LEASE_SHARE * self._config.heartbeat_timeout
+                    for older in [number for number in beats if number <= answer.number]:
+                        del beats[older]
 
     def _take(self, sender: bytes, frames: Frames) -> None:
         try:
@@ -102,10 +152,10 @@ class Server:
                 # the request has its turn and is answered, or its client would send it again and again
                 envelope = wire.refused(frames, self._no_room("request"))
         except WireError as error:
-            self.shard.malformed += 1
+            self.node.malformed += 1
             self._listener.send(sender, self._strangers.refuse(sender, str(error)))
         else:
-            self.shard.handle(sender, envelope)
+            self.node.handle(sender, envelope)
 
     def _no_room(self, what: str) -> str:
         limit = self._config.memory_limit_mb
@@ -119,7 +169,7 @@ class Server:
             refusal = Failure("CarryError", str(error))
         except MemoryError:
             refusal = Failure("RequestError", self._no_room("reply"))
-        return wire.encode(Envelope(reply.request, reply.confirmed, reply.view, refusal))
+        return wire.encode(reply._replace(message=refusal))
 
 
 def _end_with_standard_input(folder: str) -> None:
@@ -168,6 +218,9 @@ def main() -> None:
         server.register()
         logger.info("ready at %s after %.2f s", server.address, time.monotonic() - started)
         server.run()
+    except ServerLost as given_up:
+        logger.error("%s", given_up)
+        sys.exit(1)
     finally:
         server.close()
 

@@ -72,16 +72,16 @@ class Session(Exchange):
             return 0
         return max(0, self.clock - int(self.staleness))
 
-    def ask(self, server: int, message: Message) -> Pending:
-        """Send one request to one server, behind the updates that wait for it."""
-        if server in self._batches:
-            self._send_batch(server)
-        return super().ask(server, message)
+    def ask(self, shard: int, message: Message) -> Pending:
+        """Send one request to one shard, behind the updates that wait for it."""
+        if shard in self._batches:
+            self._send_batch(shard)
+        return super().ask(shard, message)
 
     def flush(self) -> None:
         """Send all the updates that wait."""
-        for server in list(self._batches):
-            self._send_batch(server)
+        for shard in list(self._batches):
+            self._send_batch(shard)
 
     def acknowledged(self) -> Pending:
         """Done when every request and update so far has its reply, whatever it says; what is held is sent first."""
@@ -128,9 +128,9 @@ class Session(Exchange):
         for table in self.tables.values():
             table.clear_cache()
 
-    def _replied(self, server: int) -> None:
-        if server in self._batches and not self.channels[server].outstanding:
-            self._send_batch(server)
+    def _replied(self, shard: int) -> None:
+        if shard in self._batches and not self.channels[shard].outstanding:
+            self._send_batch(shard)
 
     # --- reads -------------------------------------------------------------------------------------------
 
@@ -231,21 +231,21 @@ class Session(Exchange):
         """Queue one update. Outcome: None, or UpdateError."""
         self._changes += 1
         self._update_cache([key], [delta], updater)
-        server = self.ring.server_of(key)
-        batch = self._batches.get(server)
+        shard = self.ring.server_of(key)
+        batch = self._batches.get(shard)
         if batch is not None and batch.updater != updater:
-            self._send_batch(server)
+            self._send_batch(shard)
             batch = None
         if batch is None:
-            batch = self._batches[server] = Batch(updater)
+            batch = self._batches[shard] = Batch(updater)
         pending = Pending()
         batch.keys.append(key)
         batch.deltas.append(delta)
         batch.pendings.append(pending)
         batch.size += size_of(delta)
         full = len(batch.keys) >= BATCH_KEYS or batch.size >= BATCH_BYTES
-        if full or not self.channels[server].outstanding:
-            self._send_batch(server)
+        if full or not self.channels[shard].outstanding:
+            self._send_batch(shard)
         return pending
 
     def update_multi(self, keys: list[str], deltas: list[Any], updater: str, reply: bool) -> Pending:
@@ -307,9 +307,9 @@ class Session(Exchange):
             if key in self.cache:
                 self.cache.update(key, delta, self.functions.get("updater", updater))
 
-    def _send_batch(self, server: int) -> None:
-        batch = self._batches.pop(server)
-        sent = super().ask(server, m.Update(batch.keys, batch.deltas, batch.updater, False))
+    def _send_batch(self, shard: int) -> None:
+        batch = self._batches.pop(shard)
+        sent = super().ask(shard, m.Update(batch.keys, batch.deltas, batch.updater, False))
 
         def settle(outcome: Pending) -> None:
             failures = {} if outcome.error else outcome.result().failures
@@ -360,7 +360,7 @@ class Session(Exchange):
         return self.ask_all(self._opening(spec), opened)
 
     def _opening(self, spec: TableSpec) -> Message:
-        return m.OpenTable(spec.to_wire(), list(self.ring.servers))
+        return m.OpenTable(spec.to_wire())
 
     def drop_table(self, name: str) -> Pending:
         """Outcome: whether it was there."""
@@ -371,18 +371,19 @@ class Session(Exchange):
         """Note a failure, so that one that nobody looks at is raised at the next commit."""
         return self._watched(pending)
 
-    def knows(self, server: int, digest: bytes, keys: Keys, most: int) -> bool:
-        """Whether the server was sent this key list; from now on it was."""
-        return self._sent_keys.knows(server, digest, keys, most)
+    def knows(self, shard: int, digest: bytes, keys: Keys, most: int) -> bool:
+        """Whether the shard was sent this key list; from now on it was."""
+        return self._sent_keys.knows(shard, digest, keys, most)
 
-    def lend(self, server: int, digest: bytes, keys: Keys, pending: Pending) -> None:
+    def lend(self, digest: bytes, keys: Keys, pending: Pending) -> None:
         """Have a key list at hand, in case the server asks for it, until the request is done."""
         self._sent_keys.lend(digest, keys, pending)
 
-    def _wanted(self, server: int, message: m.UnknownKeys) -> None:
+    def _wanted(self, shard: int, message: m.UnknownKeys) -> None:
         keys = self._sent_keys.get(message.digest)
         if keys is not None:
-            self.outbox.append((server, Envelope(0, 0, self.view.number, m.KeyList(message.digest, keys))))
+            channel = self.channels[shard]
+            self._send(channel, [Envelope(0, 0, self.view.number, m.KeyList(message.digest, keys), shard)])
 
     # --- the clock ---------------------------------------------------------------------------------------
 

@@ -49,14 +49,14 @@ class Asking(Protocol):
     clock: int
     last_read_clock: int
 
-    def ask(self, server: int, message: Message) -> Pending:
-        """Send one request to one server."""
+    def ask(self, shard: int, message: Message) -> Pending:
+        """Send one request to one shard."""
 
-    def lend(self, server: int, digest: bytes, keys: Keys, pending: Pending) -> None:
+    def lend(self, digest: bytes, keys: Keys, pending: Pending) -> None:
         """Have a key list at hand, in case the server asks for it, until the request is done."""
 
-    def knows(self, server: int, digest: bytes, keys: Keys, most: int) -> bool:
-        """Whether the server was sent this key list; from now on it was."""
+    def knows(self, shard: int, digest: bytes, keys: Keys, most: int) -> bool:
+        """Whether the shard was sent this key list; from now on it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class SessionTable:
 
     def _lend(self, route: Route, digest: bytes, pending: Pending) -> None:
         if digest and not isinstance(route.selection, tuple):
-            self._session.lend(route.server, digest, route.selection, pending)
+            self._session.lend(digest, route.selection, pending)
 
     def _count(self, route: Route, filters: Sequence[Filter], sizes: list[tuple[int, int]], *, hashed: bool) -> None:
         """Note the bytes of a push, in all and by filter, which see the keys one by one also where a range is sent."""

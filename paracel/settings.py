@@ -3,7 +3,42 @@
 import json
 from dataclasses import asdict, dataclass, fields
 
+from paracel.checks import check_count
 from paracel.errors import ConfigError
+
+#: After how many seconds of silence a server is lost: where another takes its place, and where the job ends with it.
+HEARTBEAT_TIMEOUT_REPLICATED = 3.0
+HEARTBEAT_TIMEOUT = 30.0
+#: With replicas, a server has so many shards, so that the loss of one is shared among all.
+SHARDS_PER_SERVER = 4
+MOST_SHARDS = 1024
+
+
+def checked_replicas(replicas: int, servers: int) -> int:
+    """How many copies each shard has; ConfigError if there cannot be as many."""
+    check_count("replicas", replicas, 1)
+    if replicas > servers:
+        raise ConfigError(f"replicas={replicas} with {servers} servers: each copy is on a server of its own")
+    return replicas
+
+
+def checked_shards(shards: int | None, servers: int, replicas: int) -> int:
+    """How many shards there are; ConfigError if there cannot be as many. None is the usual number."""
+    if shards is None:
+        return min(MOST_SHARDS, servers if replicas == 1 else SHARDS_PER_SERVER * servers)
+    check_count("shards", shards, 1)
+    if not servers <= shards <= MOST_SHARDS:
+        raise ConfigError(f"shards={shards} for {servers} servers; allowed: {servers} to {MOST_SHARDS}")
+    return shards
+
+
+def checked_timeout(seconds: float | None, replicas: int) -> float:
+    """After how long a server is lost that gives no sign of life; ConfigError for less than a second."""
+    if seconds is None:
+        return HEARTBEAT_TIMEOUT if replicas == 1 else HEARTBEAT_TIMEOUT_REPLICATED
+    if not seconds >= 1:
+        raise ConfigError(f"heartbeat_timeout {seconds!r} is too small; it must be at least 1 second")
+    return seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +53,7 @@ class ServerConfig:
     memory_limit_mb: int | None = None
     log_level: str = "WARNING"
     paths: tuple[str, ...] = ()
+    heartbeat_timeout: float = 30.0
 
     def to_json(self) -> str:
         """One line, for the server's standard input."""

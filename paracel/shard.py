@@ -4,8 +4,9 @@
 turn of the server's loop. Nothing that a reply refers to ever changes.
 """
 
+import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -16,9 +17,12 @@ from paracel.errors import CarryError, FunctionError, ParacelError
 from paracel.functions import Functions, Kind
 from paracel.inbox import Inbox
 from paracel.messages import READS, Envelope, Message
+from paracel.ring import Ring
 from paracel.shard_tables import ShardTables
 from paracel.store import Store
 from paracel.values import check_tree, copy_value
+
+logger = logging.getLogger(__name__)
 
 
 class Asked(NamedTuple):
@@ -34,20 +38,28 @@ class Asked(NamedTuple):
 
 
 class Shard:
-    """All that one server holds: entries, clock, functions, and the state of its peers."""
+    """One server's copy of a shard: entries, tables, clock, and the state of its peers.
 
-    def __init__(self, server: int, workers: int, functions: Functions) -> None:
-        self.server = server
+    What changes is noted once `watch` was called; `take_changes` gives it to those who have other copies, whose `apply`
+    makes the same of it. `pieces` make a new copy, while this one goes on: what changes in between is to be applied
+    in its turn.
+    """
+
+    def __init__(self, number: int, shards: int, workers: int, functions: Functions) -> None:
+        """The shard `number` of `shards`; `functions` are those of the whole process."""
+        self.number = number
         self.store = Store()
         self.clock: SspClock[Asked] = SspClock(range(workers))
         self.functions = functions
-        self.tables = ShardTables(server, functions, self.clock)
+        self.tables = ShardTables(number, Ring(range(shards)).owners, functions, self.clock)
         self.inbox = Inbox(self.tables.can_run)
         self._parked: dict[tuple[bytes, int], int] = {}
         self._entered: dict[int, int] = {}
         self._wanted: dict[bytes, int] = {}
         self._outbox: list[tuple[bytes, Envelope]] = []
-        self._requests = self._operations = self.malformed = 0
+        self._loaded: list[list[str]] | None = None
+        self._told_clock: list[Any] = []
+        self.requests = self.operations = 0
 
     def handle(self, sender: bytes, envelope: Envelope) -> None:
         """Take one message of a client."""
@@ -64,19 +76,80 @@ class Shard:
         out, self._outbox = self._outbox, []
         return out
 
-    def statistics(self) -> m.Statistics:
-        """The counters as they are now."""
-        return m.Statistics(
-            server=self.server,
-            requests=self._requests,
-            operations=self._operations,
-            duplicates=self.inbox.duplicates,
-            malformed=self.malformed,
-            keys=len(self.store.entries),
-            parked=self.clock.parked,
-            clock=self.clock.value,
-            clocks=self.clock.clocks,
-        )
+    # --- copies on other servers ------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Note from now on what changes."""
+        self.store.changed, self.inbox.changed, self._loaded = set(), {}, []
+        self._told_clock = self._clock_state()
+        self.tables.watch()
+
+    def begin_serving(self, view: int) -> None:
+        """Answer from now on, in place of another server. What waits there will be sent again."""
+        self.stop_serving()
+        self.tables.begin_serving(view)
+
+    def stop_serving(self) -> None:
+        """Forget what waits: another server will be asked for it."""
+        self._parked.clear()
+        self._wanted.clear()
+        self._outbox.clear()
+        self.clock.drop_parked()
+        self.inbox.forget_running()
+
+    def take_changes(self) -> dict[str, Any]:
+        """What has changed since this was last called, as plain values; empty for nothing."""
+        keys, values, gone = self.store.take_changes()
+        loaded, self._loaded = self._loaded, []
+        changed = {
+            "entries": [keys, values] if keys else None,
+            "gone": gone,
+            "clock": self._clock_changes(),
+            "peers": self.inbox.take_changes(),
+            "tables": self.tables.take_changes(),
+            "functions": loaded,
+        }
+        return {name: value for name, value in changed.items() if value}
+
+    def _clock_state(self) -> list[Any]:
+        return [*self.clock.state(), dict(self._entered)]
+
+    def _clock_changes(self) -> list[Any] | None:
+        """Its state if it has changed since this was last asked for."""
+        before, self._told_clock = self._told_clock, self._clock_state()
+        return self._told_clock if self._told_clock != before else None
+
+    def apply(self, changes: dict[str, Any]) -> None:
+        """Make so what another server's `take_changes` or `pieces` told."""
+        for kind, name in changes.get("functions", ()):
+            try:
+                self.functions.load(kind, name)
+            except FunctionError as error:
+                logger.warning("a copy of shard %d will be without a function: %s", self.number, error)
+        if "clock" in changes:
+            *state, self._entered = changes["clock"]
+            self.clock.restore(state)
+        if "entries" in changes:
+            self.store.write(*changes["entries"])
+        self.store.remove(changes.get("gone", []))
+        self.tables.apply(changes.get("tables", {}))
+        for state in changes.get("peers", ()):
+            self.inbox.restore(state)
+
+    def pieces(self, most_bytes: int) -> Iterator[dict[str, Any]]:
+        """All that there is, in pieces of about so many bytes; changes in between are to be applied in their turn."""
+        of_tables = self.tables.pieces(most_bytes)
+        yield {
+            "functions": self.functions.names(),
+            "clock": self._clock_state(),
+            "tables": next(of_tables),
+        }
+        for sender in self.inbox.senders():
+            yield {"peers": [self.inbox.state(sender)]}
+        for keys, values in self.store.pieces(most_bytes):
+            yield {"entries": [keys, values]}
+        for rows in of_tables:
+            yield {"tables": rows}
 
     # --- one request ------------------------------------------------------------------------------------
 
@@ -88,10 +161,10 @@ class Shard:
             waiting = asked.envelope._replace(message=self.tables.spelled_out(message))
             self.clock.park(minimum, Asked(asked.sender, waiting))
             return
-        self._requests += 1
+        self.requests += 1
         if isinstance(message, m.Enter):
             self._entered[message.worker] = asked.envelope.view
-        self._operations += _operations(message)
+        self.operations += _operations(message)
         self._answer(asked, self._reply_to(message))
 
     def _reply_to(self, message: Message) -> Message:
@@ -112,7 +185,7 @@ class Shard:
             self._send(asked.sender, asked.envelope.request, reply)
 
     def _send(self, receiver: bytes, request: int, reply: Message) -> None:
-        self._outbox.append((receiver, Envelope(request, 0, 0, reply)))
+        self._outbox.append((receiver, Envelope(request, 0, 0, reply, self.number)))
 
     def _release(self, released: list[Asked]) -> None:
         """The clock may have moved: complete the tables' pushes, and then answer what was parked."""
@@ -130,8 +203,13 @@ class Shard:
         stored = self.inbox.stored(asked.sender, number)
         if stored is not None:
             self._send(asked.sender, number, stored)
-        elif type(asked.envelope.message) not in READS or self.inbox.is_running(*asked.key):
+        elif self.inbox.is_running(*asked.key):
             return
+        elif type(asked.envelope.message) not in READS:
+            # it waited for its clock at a server that is gone, unless it is an old copy of one that was answered
+            if not self.inbox.was_answered(*asked.key):
+                self.inbox.run_again(*asked.key)
+                self._run(asked)
         elif number + 1 == self.inbox.expected(asked.sender):
             self._run_again(asked)
         else:
@@ -150,8 +228,6 @@ class Shard:
     def _handle_unnumbered(self, sender: bytes, message: Message) -> None:
         if isinstance(message, m.Probe):
             self._handle_probe(sender, message.request)
-        elif isinstance(message, m.GetStatistics):
-            self._send(sender, 0, self.statistics())
         elif isinstance(message, m.KeyList):
             self._learn(sender, message)
         elif isinstance(message, m.Forget):
@@ -234,6 +310,8 @@ class Shard:
         if message.kind not in get_args(Kind):
             raise FunctionError(f"no kind of function {message.kind!r}")
         self.functions.load(message.kind, message.name)  # type: ignore[arg-type]
+        if self._loaded is not None:
+            self._loaded.append([message.kind, message.name])
         return m.Done(1)
 
     def _call(self, message: m.Run) -> Message:
@@ -268,7 +346,6 @@ HANDLERS: dict[type[Message], Callable[[Shard, Any], Message]] = {
     m.RemoveChosen: Shard._remove_chosen,
     m.Load: Shard._load,
     m.Run: Shard._call,
-    m.GetStatistics: lambda shard, _message: shard.statistics(),
     m.Enter: Shard._enter,
     m.Commit: Shard._commit,
     m.Leave: Shard._leave,

@@ -6,12 +6,13 @@ Filters are undone here on what comes, and done on what goes; nothing that a mes
 import logging
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paracel import messages as m
 from paracel.clock import SspClock
@@ -19,8 +20,8 @@ from paracel.errors import CarryError, ParacelError, TableError
 from paracel.filters import Filter, Part, decode_all, encode_all, from_wire, pack_mask, unpack_mask
 from paracel.functions import Functions, Kind
 from paracel.hashing import digest as digest_of
-from paracel.messages import Message
-from paracel.ring import Ring
+from paracel.messages import Message, packed, unpacked
+from paracel.tables import journal
 from paracel.tables.keylists import KeyLists
 from paracel.tables.merge import Pushed
 from paracel.tables.spec import TableSpec
@@ -36,10 +37,12 @@ _MOST_FILTERS = 4096
 
 
 class ShardTables:
-    """The tables of one server."""
+    """The tables of one shard, the number `shard` of as many as `owners` names."""
 
-    def __init__(self, server: int, functions: Functions, clock: SspClock[Any]) -> None:
-        self._server = server
+    def __init__(self, shard: int, owners: NDArray[np.int64], functions: Functions, clock: SspClock[Any]) -> None:
+        """`owners` has the shard of each slot."""
+        self._shard = shard
+        self._owners = owners
         self._functions = functions
         self._clock = clock
         self._tables: dict[str, Table] = {}
@@ -47,6 +50,9 @@ class ShardTables:
         self._filters: OrderedDict[tuple[str, str], Filter] = OrderedDict()
         self._results: dict[tuple[str, str], dict[int, Message]] = {}
         self.key_lists = KeyLists(KEY_LIST_BYTES)
+        #: Tables that were made and dropped, and results of functions that are kept; None: nobody wants to know.
+        self._made_and_dropped: list[list[Any]] | None = None
+        self._new_results: list[list[Any]] = []
 
     # --- the tables themselves --------------------------------------------------------------------------------------
 
@@ -57,19 +63,28 @@ class ShardTables:
         if known is not None:
             known.spec.check_same(spec)
             return m.Opened(known.number, False)
+        self._make(spec, self._made + 1)
+        return m.Opened(self._made, True)
+
+    def _make(self, spec: TableSpec, number: int) -> None:
         updaters, initials = (partial(self._function, kind) for kind in ("table_updater", "initial"))
-        owners = Ring(message.servers).owners
-        made = Table.open(spec, owners, self._server, updaters, initials)
-        self._made += 1
-        made.number = self._made
+        made = Table.open(spec, self._owners, self._shard, updaters, initials)
+        self._made = made.number = number
         self._tables[spec.name] = made
-        return m.Opened(made.number, True)
+        if self._made_and_dropped is not None:
+            self._made_and_dropped.append([spec.to_wire(), number])
+            journal.watch(made)
 
     def drop(self, message: m.DropTable) -> Message:
         """Remove a table."""
-        for results in [key for key in self._results if key[0] == message.table]:
+        return m.Done(int(self._drop(message.table)))
+
+    def _drop(self, name: str) -> bool:
+        for results in [key for key in self._results if key[0] == name]:
             del self._results[results]
-        return m.Done(int(self._tables.pop(message.table, None) is not None))
+        if self._made_and_dropped is not None:
+            self._made_and_dropped.append([name])
+        return self._tables.pop(name, None) is not None
 
     def list(self, _message: m.ListTables) -> Message:
         """The settings and counters of all tables."""
@@ -83,9 +98,62 @@ class ShardTables:
             except (Exception, SystemExit):  # a user's updater may raise anything, and nobody waits for this
                 table.failure = traceback.format_exc(limit=-8).rstrip()
                 logger.error("the updater of table %r failed:\n%s", table.spec.name, table.failure)
+        self._forget_results()
+
+    def _forget_results(self) -> None:
         for results in self._results.values():
             for clock in [clock for clock in results if clock < self._clock.value]:
                 del results[clock]
+
+    # --- copies on other servers -----------------------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Note from now on what changes."""
+        self._made_and_dropped, self._new_results = [], []
+        for table in self._tables.values():
+            journal.watch(table)
+
+    def begin_serving(self, view: int) -> None:
+        """Go on where another server was before."""
+        for table in self._tables.values():
+            table.begin_serving(view, self._clock.value)
+
+    def take_changes(self) -> dict[str, Any]:
+        """What has changed since this was last called, as plain values."""
+        made, self._made_and_dropped = self._made_and_dropped, []
+        results, self._new_results = self._new_results, []
+        rows = {name: journal.take_changes(table) for name, table in self._tables.items()}
+        rows = {name: changes for name, changes in rows.items() if changes}
+        changed = {"made": made, "rows": rows, "results": results}
+        return {name: value for name, value in changed.items() if value}
+
+    def apply(self, changes: dict[str, Any]) -> None:
+        """Make so what another server's `take_changes` or `pieces` told."""
+        for each in changes.get("made", ()):
+            if len(each) == 1:
+                self._drop(each[0])
+            else:
+                self._make(TableSpec.from_wire(each[0]), each[1])
+        for name, rows in changes.get("rows", {}).items():
+            journal.apply(self._tables[name], rows)
+        for table, function, clock, reply in changes.get("results", ()):
+            self._results.setdefault((table, function), {})[clock] = unpacked(reply)
+        self._forget_results()
+
+    def pieces(self, most_bytes: int) -> Iterator[dict[str, Any]]:
+        """All that there is, in the form of `take_changes`, in pieces. Tables may change in between."""
+        tables = dict(self._tables)
+        kept = [(of, clock, reply) for of, replies in self._results.items() for clock, reply in replies.items()]
+        yield {
+            "made": [[table.spec.to_wire(), table.number] for table in tables.values()],
+            "rows": {name: journal.beginning(table) for name, table in tables.items()},
+            "results": [[*of, clock, packed(reply)] for of, clock, reply in kept],
+        }
+        for name, table in tables.items():
+            for rows in journal.pieces(table, most_bytes):
+                if self._tables.get(name) is not table:  # it was dropped meanwhile
+                    break
+                yield {"rows": {name: rows}}
 
     # --- their rows -------------------------------------------------------------------------------------------------
 
@@ -124,6 +192,9 @@ class ShardTables:
                 raise TableError(f"{message.function} for clock {message.once}, and all have committed that one")
             selection = None if message.selection is None else self._selection(message.selection, b"")
             results[message.once] = self._ran(table, function, selection, message)
+            if message.once >= 0 and self._made_and_dropped is not None:
+                made = [message.table, message.function, message.once, packed(results[message.once])]
+                self._new_results.append(made)
         return results[message.once]
 
     def _ran(self, table: Table, function: Callable[..., Any], keys: Selection | None, message: m.RunTable) -> Message:

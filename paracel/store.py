@@ -7,7 +7,7 @@ No other kind of value is ever changed in place.
 
 import heapq
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from operator import itemgetter
 from types import MappingProxyType
@@ -17,7 +17,7 @@ import numpy as np
 
 from paracel.errors import RequestError
 from paracel.updaters import BUILTINS, Arithmetic, first_value
-from paracel.values import FRAME_BYTES, check_value, guarded, too_wide
+from paracel.values import FRAME_BYTES, check_value, guarded, size_of, too_wide
 
 _NUMBERS = frozenset({int, float})
 
@@ -35,6 +35,35 @@ class Store:
     def __init__(self) -> None:
         self._data: dict[str, Any] = {}
         self._lent: set[str] = set()
+        #: Which keys were changed since they were last asked for; None: nobody wants to know.
+        self.changed: set[str] | None = None
+
+    def _note(self, keys: Iterable[str]) -> None:
+        if self.changed is not None:
+            self.changed.update(keys)
+
+    def take_changes(self) -> tuple[list[str], list[Any], list[str]]:
+        """Keys that were changed, their values, and the keys that are gone; then nothing is changed any more."""
+        changed, self.changed = self.changed or set(), set()
+        keys = [key for key in changed if key in self._data]
+        return keys, self.read(keys)[0], [key for key in changed if key not in self._data]
+
+    def pieces(self, most_bytes: int) -> Iterator[tuple[list[str], list[Any]]]:
+        """All keys and values, in pieces of about so many bytes. The store may change in between."""
+        keys = iter(list(self._data))
+        while chosen := self._next_piece(keys, most_bytes):
+            yield chosen, self.read(chosen)[0]
+
+    def _next_piece(self, keys: Iterator[str], most_bytes: int) -> list[str]:
+        chosen: list[str] = []
+        size = 0
+        for key in keys:
+            if key in self._data:
+                chosen.append(key)
+                size += len(key) + size_of(self._data[key])
+                if size >= most_bytes:
+                    break
+        return chosen
 
     @property
     def entries(self) -> Mapping[str, Any]:
@@ -74,6 +103,7 @@ class Store:
 
     def write(self, keys: Sequence[str], values: Sequence[Any]) -> None:
         """Set values, whatever was there."""
+        self._note(keys)
         self._data.update(zip(keys, values, strict=True))
         if self._lent:
             self._lent.difference_update(keys)
@@ -85,6 +115,7 @@ class Store:
 
         Returns the traceback text of each update that failed, by its position: a key may come more than once.
         """
+        self._note(keys)
         if self._update_plain(keys, deltas, function) is not None:
             return {}
         return self._update_each(keys, deltas, name, function)
@@ -93,6 +124,7 @@ class Store:
         self, keys: Sequence[str], deltas: Sequence[Any], name: str, function: Callable[..., Any]
     ) -> tuple[list[Any], dict[int, str]]:
         """`update`, and then `read`: the values that the keys have now, and what failed."""
+        self._note(keys)
         news = self._update_plain(keys, deltas, function)
         if news is not None:
             return news, {}
@@ -112,12 +144,14 @@ class Store:
 
     def remove(self, keys: Sequence[str]) -> list[bool]:
         """Remove keys; says of each whether it was there."""
+        self._note(keys)
         self._lent.difference_update(keys)
         return [self._data.pop(key, _MISSING) is not _MISSING for key in keys]
 
     def clear(self) -> int:
         """Remove everything; returns how many keys there were."""
         count = len(self._data)
+        self._note(self._data)
         self._data.clear()
         self._lent.clear()
         return count

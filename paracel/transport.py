@@ -9,6 +9,7 @@ Across hosts all members of a job share one CURVE key pair. CURVE never sends th
 a peer without the job's key cannot even say hello.
 """
 
+import contextlib
 import os
 import secrets
 import struct
@@ -198,8 +199,10 @@ class _Socket:
 class Listener(_Socket):
     """A server's socket."""
 
-    def __init__(self, endpoint: str, key: str = "") -> None:
+    def __init__(self, endpoint: str, key: str = "", patience: float = -1.0) -> None:
+        """`wait_received` waits for at most `patience` seconds; for ever if it is negative."""
         super().__init__(zmq.ROUTER, key)
+        self._socket.setsockopt(zmq.RCVTIMEO, max(-1, int(1000 * patience)))
         if key:
             self._socket.curve_server = True
         # a client whose connection broke comes back under its old name before this end has noticed
@@ -217,7 +220,7 @@ class Listener(_Socket):
         return list(islice(iter(self.receive, None), most))
 
     def wait_received(self) -> list[Received]:
-        """Wait until something comes: a message, or nothing when that was a part of one."""
+        """Wait until something comes: a message, or nothing when that was a part of one, or time was up."""
         received = self.receive(zmq.NOBLOCK if self._spin.found() else 0)
         return [] if received is None else [received]
 
@@ -306,8 +309,13 @@ class Signal:
         return self._read
 
     def set(self) -> None:
-        """Wake it, now or when it next waits; for good."""
-        os.write(self._write, b"!")
+        """Wake it, now or when it next waits, until it is cleared."""
+        with contextlib.suppress(BlockingIOError):  # it is set often enough
+            os.write(self._write, b"!")
+
+    def clear(self) -> None:
+        """Be as before `set`."""
+        os.read(self._read, 65536)
 
     def close(self) -> None:
         """Close the pipe."""

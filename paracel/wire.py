@@ -1,6 +1,6 @@
 """Messages to frames and back. The only module that knows msgpack; it never reads from a socket.
 
-A message is one msgpack header `[version, tag, request, confirmed, view, fields...]` and then the raw bytes of
+A message is one msgpack header `[version, tag, request, confirmed, view, shard, fields...]` and then the raw bytes of
 each array of at least `FRAME_BYTES`. What msgpack has no type for goes into extension types: tuples, numpy arrays
 (inline, or as the number of a frame) and numpy scalars. Nothing that is decoded can run code.
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 from paracel import messages
 from paracel.errors import CarryError, WireError
-from paracel.messages import TAGS, Envelope, Message
+from paracel.messages import TAG_OF, TAGS, Envelope, Message
 from paracel.values import (
     FRAME_BYTES,
     IMMUTABLE,
@@ -31,7 +31,7 @@ from paracel.values import (
     check_values,
 )
 
-VERSION = 1
+VERSION = 2
 
 _TUPLE, _SCALAR, _INLINE, _FRAMED = 1, 2, 3, 4
 _KINDS = "biufc"
@@ -123,13 +123,12 @@ class _Decoder:
 
 # --- messages ---------------------------------------------------------------------------------------------
 
-_HEAD = 5
+_HEAD = 6
 #: Enough for the start of a list and so many integers.
 _NUMBERS_BYTES = 64
 _INT = {int}
 #: Messages whose first two fields are keys and their values.
 _PAIRED = (messages.Write, messages.Update)
-_TAG_OF = {kind: tag for tag, kind in TAGS.items()}
 
 
 def _getter(kind: type[Message]) -> Callable[[Any], Sequence[Any]]:
@@ -147,7 +146,7 @@ def encode(envelope: Envelope) -> list[Any]:
     """The frames of a message: the header, and then the arrays, by reference. Raises CarryError."""
     message = envelope.message
     kind = type(message)
-    head = [VERSION, _TAG_OF[kind], envelope.request, envelope.confirmed, envelope.view]
+    head = [VERSION, TAG_OF[kind], envelope.request, envelope.confirmed, envelope.view, envelope.shard]
     try:
         frames = _ENCODER.encode([*head, *_GETTERS[kind](message)])
     except (OverflowError, ValueError) as error:
@@ -155,6 +154,27 @@ def encode(envelope: Envelope) -> list[Any]:
     if sum(map(len, frames)) > MESSAGE_BYTES:
         raise CarryError(f"{kind.__name__} has more than {MESSAGE_BYTES >> 30} GiB for one server; send less at once")
     return frames
+
+
+def pack(value: Any) -> list[Any]:
+    """The frames of a plain value that is no message: for files. Raises CarryError."""
+    try:
+        return _ENCODER.encode([VERSION, value])
+    except (OverflowError, ValueError) as error:
+        raise CarryError(f"cannot be carried: {error}") from error
+
+
+def unpack(frames: Sequence[Any]) -> Any:
+    """The reverse. Raises WireError for anything else."""
+    try:
+        version, value = _Decoder(frames).unpack(frames[0])
+    except (WireError, MemoryError):
+        raise
+    except Exception as error:
+        raise WireError(f"not a value: {type(error).__name__}: {error}"[:300]) from error
+    if version != VERSION:
+        raise WireError(f"a value of version {version}; this is version {VERSION}")
+    return value
 
 
 def decode(frames: Sequence[Any]) -> Envelope:
@@ -184,15 +204,15 @@ def refused(frames: Sequence[Any], text: str) -> Envelope:
         raise WireError(f"not a message: {error}"[:300]) from error
     if set(map(type, numbers)) != _INT:
         raise WireError("not a message: no header")
-    _, _, request, confirmed, view = numbers
-    return Envelope(request, confirmed, view, messages.Failure("RequestError", text))
+    _, _, request, confirmed, view, shard = numbers
+    return Envelope(request, confirmed, view, messages.Failure("RequestError", text), shard)
 
 
 def _decode(frames: Sequence[Any]) -> Envelope:
     header = _Decoder(frames).unpack(frames[0])
     if type(header) is not list or len(header) < _HEAD or set(map(type, header[:_HEAD])) != _INT:
         raise WireError("not a message: no header")
-    version, tag, request, confirmed, view, *given = header
+    version, tag, request, confirmed, view, shard, *given = header
     if version != VERSION:
         raise WireError(f"protocol version {version}; this is version {VERSION}")
     kind = TAGS.get(tag)
@@ -206,7 +226,7 @@ def _decode(frames: Sequence[Any]) -> Envelope:
             raise WireError(f"{kind.__name__}.{name} is of a wrong type")
     if kind in _PAIRED and len(given[0]) != len(given[1]):
         raise WireError(f"{kind.__name__} of {len(given[0])} keys and {len(given[1])} values")
-    return Envelope(request, confirmed, view, kind(*given))
+    return Envelope(request, confirmed, view, kind(*given), shard)
 
 
 def _is_values(value: Any) -> bool:

@@ -11,15 +11,17 @@ from typing import Any, Self
 from paracel.checks import check_count
 from paracel.client import Client
 from paracel.coordinator import Coordinator
-from paracel.errors import ConfigError
+from paracel.errors import ConfigError, WaitTimeout
 from paracel.functions import Process
 from paracel.launch.process import ServerProcess, server_command, stop_all
 from paracel.membership import JobStatistics
+from paracel.settings import checked_replicas, checked_shards, checked_timeout
 
 logger = logging.getLogger(__name__)
 
 START_SECONDS = 60.0
-_POLL_SECONDS = 0.2
+REMOVE_SECONDS = 600.0
+_POLL_SECONDS = 0.02
 _REPORT_SECONDS = 30.0
 
 
@@ -30,27 +32,36 @@ class Cluster:
     """
 
     def __init__(
-        self, servers: int = 1, workers: int = 1, *, endpoint: str | None = None, heartbeat_timeout: float = 30.0
+        self,
+        servers: int = 1,
+        workers: int = 1,
+        *,
+        endpoint: str | None = None,
+        replicas: int = 1,
+        shards: int | None = None,
+        heartbeat_timeout: float | None = None,
     ) -> None:
         check_not_on_server("a Cluster was made")
         check_count("servers", servers, 1)
         check_count("workers", workers, 1)
-        if not heartbeat_timeout >= 1:
-            raise ConfigError(f"heartbeat_timeout {heartbeat_timeout!r} is too small; it must be at least 1 second")
         self._coordinator = Coordinator(
-            servers=servers, workers=workers, endpoint=endpoint, heartbeat_timeout=heartbeat_timeout
+            servers=servers,
+            workers=workers,
+            endpoint=endpoint,
+            heartbeat_timeout=checked_timeout(heartbeat_timeout, replicas),
+            replicas=checked_replicas(replicas, servers),
+            shards=checked_shards(shards, servers, replicas),
         )
-        self._processes: list[ServerProcess] = []
+        self._processes: dict[int, ServerProcess] = {}
         self._pid = os.getpid()
         self._closing = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="paracel-servers", daemon=True)
-        bind = None if endpoint is None else endpoint.rpartition(":")[0] + ":*"
+        self._bind = None if endpoint is None else endpoint.rpartition(":")[0] + ":*"
         atexit.register(self.close)
         try:
             self._coordinator.start()
             for server in range(servers):
-                config = self._coordinator.server_config(server, bind=bind, paths=script_paths())
-                self._processes.append(ServerProcess(server, server_command(), config))
+                self._start(server)
             self._watcher.start()
             self._coordinator.wait_ready(START_SECONDS)
         except BaseException:
@@ -70,7 +81,39 @@ class Cluster:
     @property
     def pids(self) -> list[int]:
         """The process ids of the servers."""
-        return [process.pid for process in self._processes]
+        return [process.pid for _, process in sorted(self._processes.items())]
+
+    def _start(self, server: int) -> None:
+        config = self._coordinator.server_config(server, bind=self._bind, paths=script_paths())
+        self._processes[server] = ServerProcess(server, server_command(), config)
+
+    def add_server(self) -> int:
+        """Start one more server, which takes its share of the shards while the job goes on; its number."""
+        server = max(self._processes) + 1
+        self._coordinator.expect_server(server)
+        self._start(server)
+        return server
+
+    def remove_server(self, server: int, timeout: float = REMOVE_SECONDS) -> None:
+        """Move all that a server has to the others, while the job goes on, and end it.
+
+        ConfigError if there is no such server, or too few would be left; WaitTimeout if it takes too long.
+        """
+        self._coordinator.remove_server(server)
+        deadline = time.monotonic() + timeout
+        while server not in self.statistics().removed:
+            if time.monotonic() > deadline:
+                raise WaitTimeout(f"server {server} still has shards after {timeout:g} s")
+            self._closing.wait(_POLL_SECONDS)
+        self._processes[server].stop()
+
+    def wait_settled(self, timeout: float = REMOVE_SECONDS) -> None:
+        """Wait until every shard has all its copies; WaitTimeout says which has not."""
+        deadline = time.monotonic() + timeout
+        while not (statistics := self.statistics()).settled:
+            if time.monotonic() > deadline:
+                raise WaitTimeout(f"not all copies are there after {timeout:g} s: {statistics.shards}")
+            self._closing.wait(_POLL_SECONDS)
 
     def statistics(self) -> JobStatistics:
         """The whole job, as of the last heartbeats."""
@@ -84,7 +127,7 @@ class Cluster:
                 reported = time.monotonic()
                 names = ", ".join(f"worker {known.worker} ({known.host}, pid {known.pid})" for known in here)
                 logger.warning("the servers stay until these have left: %s", names)
-            self._closing.wait(_POLL_SECONDS / 10)
+            self._closing.wait(_POLL_SECONDS)
 
     def close(self) -> None:
         """End the servers. May be called twice. A forked child cannot: they are its parent's."""
@@ -92,7 +135,7 @@ class Cluster:
             return
         atexit.unregister(self.close)
         self._closing.set()
-        stop_all(self._processes)
+        stop_all(list(self._processes.values()))
         if self._watcher.is_alive():
             self._watcher.join()
         self._coordinator.close()
@@ -105,13 +148,12 @@ class Cluster:
 
     def _watch(self) -> None:
         """Tell the coordinator of servers that end by themselves."""
-        living = list(self._processes)
-        while living and not self._closing.wait(_POLL_SECONDS):
-            for process in list(living):
-                status = process.poll()
-                if status is not None:
-                    living.remove(process)
-                    self._coordinator.server_exited(process.server, status)
+        ended: set[int] = set()
+        while not self._closing.wait(_POLL_SECONDS):
+            for server, process in list(self._processes.items()):
+                if server not in ended and (status := process.poll()) is not None:
+                    ended.add(server)
+                    self._coordinator.server_exited(server, status)
 
 
 def check_not_on_server(what: str) -> None:
@@ -139,15 +181,20 @@ def connect(
     staleness: float | None = None,
     key: str | None = None,
     timeout: float | None = None,
-    heartbeat_timeout: float = 30.0,
+    replicas: int = 1,
+    shards: int | None = None,
+    heartbeat_timeout: float | None = None,
 ) -> Client:
     """Connect to a parameter server.
 
     With `servers=n` (or outside any job) it starts n servers as child processes, which end when the client is
     closed; the client is then worker 0 of `workers`. Inside a job of `prun` it joins the job's servers. With an
     `address` (`Client.address` of another client) it joins that job; `key` is the job's secret, if it has one.
-    `worker`, `staleness` and `timeout` are those of `Client`; `heartbeat_timeout` is for the servers that it starts:
-    one that gives no sign of life for so many seconds is lost.
+    `worker`, `staleness` and `timeout` are those of `Client`; the others are for servers that it starts. With
+    `replicas=k` nothing that was acknowledged is lost with k - 1 of them. `shards` is into how many parts all keys are
+    divided, which is how many servers there may come to be (None: as many as servers, or four times as many with
+    replicas). A server that gives no sign of life for `heartbeat_timeout` seconds is lost (None: 3 with replicas, else
+    30).
     """
     check_not_on_server("connect() was called")
     options: dict[str, Any] = {"staleness": staleness, "timeout": timeout}
@@ -158,7 +205,13 @@ def connect(
         if servers is not None:
             raise ConfigError(f"connect({address!r}, servers={servers}): give an address, or servers to start")
         return Client(address, key=key or "", worker=worker, **options)
-    cluster = Cluster(1 if servers is None else servers, workers, heartbeat_timeout=heartbeat_timeout)
+    cluster = Cluster(
+        1 if servers is None else servers,
+        workers,
+        replicas=replicas,
+        shards=shards,
+        heartbeat_timeout=heartbeat_timeout,
+    )
     try:
         return Client(cluster.address, key=cluster.key, worker=worker or 0, on_close=cluster.close, **options)
     except BaseException:

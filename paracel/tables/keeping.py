@@ -1,6 +1,6 @@
 """Which keys of a sparse table are kept: admitted after some pushes, dropped when unused. All of it off by default."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,14 @@ class CountMin:
         self._counts = np.zeros((DEPTH, 1 << bits), np.uint16)
         self._counted = 0
 
+    def state(self) -> list[Any]:
+        """All that it is, as plain values."""
+        return [self._bits, self._counts.copy(), self._counted]
+
+    def restore(self, state: list[Any]) -> None:
+        """Become what `state` says."""
+        self._bits, self._counts, self._counted = int(state[0]), np.array(state[1], np.uint16), int(state[2])
+
     @property
     def nbytes(self) -> int:
         """The bytes of the counters."""
@@ -58,18 +66,36 @@ class Admission:
     def __init__(self, pushes: int) -> None:
         self._pushes = pushes
         self._sketch = CountMin()
+        #: The keys of each push that were counted, in lists; None: nobody wants to know.
+        self.counted: list[Keys] | None = None
 
     @property
     def nbytes(self) -> int:
         """The bytes of its counters."""
         return self._sketch.nbytes
 
+    def state(self) -> list[Any]:
+        """All that was counted, as plain values."""
+        return self._sketch.state()
+
+    def restore(self, state: list[Any] | None, counted: Iterable[Keys]) -> None:
+        """Become what `state` says, if there is one, and count what another server has counted."""
+        if state is not None:
+            self._sketch.restore(state)
+        for keys in counted:
+            self._sketch.add(keys)
+
+    def _count(self, keys: Keys) -> NDArray[np.uint16]:
+        if self.counted is not None:
+            self.counted.append(keys)
+        return self._sketch.add(keys)
+
     def admit(self, keys: Keys, part: Part) -> NDArray[np.bool_]:
         """Which of these distinct keys have a row, or may have one now, shape (len(keys),)."""
         admitted = np.asarray(part.locate(keys)) >= 0
         strangers = np.flatnonzero(~admitted)
         if len(strangers):
-            admitted[strangers] = self._sketch.add(keys[strangers]) >= self._pushes
+            admitted[strangers] = self._count(keys[strangers]) >= self._pushes
         return admitted
 
 
@@ -85,6 +111,12 @@ class Expiry:
         """These rows are in use."""
         if self._clocks is not None:
             _mark(self._part.column("touched"), places, self._now)
+
+    def begin_anew(self, clock: int) -> None:
+        """Take all rows for used just now: who kept them before did not say when each was read."""
+        if self._clocks is not None:
+            self._now = clock
+            self._part.column("touched")[:] = clock
 
     def advance(self, clock: int) -> None:
         """The clock has moved: drop what was not touched for too long."""
@@ -109,6 +141,11 @@ class Recency:
         if self._most is not None:
             self._step += 1
             _mark(self._part.column("used"), places, self._step)
+
+    def begin_anew(self) -> None:
+        """Go on behind the steps of who kept the rows before."""
+        if self._most is not None and self._part.count:
+            self._step = int(self._part.column("used").max())
 
     def evict(self) -> None:
         """Drop the least recently used rows if there are too many; of those used together, the later ones go."""

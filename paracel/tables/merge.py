@@ -76,6 +76,14 @@ class Commits:
             kept.size = kept.pushes[0].nbytes
             kept.most = max(PENDING_BYTES, 2 * kept.size)  # so that adding up stays rare
 
+    def all(self) -> list[tuple[int, Pushed]]:
+        """All that is kept, with its clock."""
+        return [(clock, pushed) for clock, kept in self._clocks.items() for pushed in kept.pushes]
+
+    def drop(self, clock: int) -> None:
+        """Forget what is kept of a clock."""
+        self._clocks.pop(clock, None)
+
     def clocks(self) -> list[int]:
         """The clocks of which something is kept, in order."""
         return sorted(self._clocks)

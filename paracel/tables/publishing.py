@@ -16,6 +16,7 @@ from paracel.tables.storage import ROWS, Array, Form, Part, Places
 MOST_THRESHOLDS = 8
 #: How the names of columns with told values begin.
 TOLD = "told/"
+VERSION = "version/"
 
 
 class Publisher:
@@ -24,7 +25,13 @@ class Publisher:
     def __init__(self, part: Part) -> None:
         self._part = part
         self._version = 0
-        self._thresholds = 0
+
+    def begin_anew(self, view: int) -> None:
+        """Forget what was told: since then, another server may have told more. Versions are later than all of its."""
+        for name in self._part.names():
+            if name.startswith((TOLD, VERSION)):
+                self._part.drop_column(name)
+        self._version = view << 32
 
     def changed(self, places: Places | slice, threshold: float, since: int) -> tuple[NDArray[np.bool_], str, int]:
         """Which of the places are newer than version `since`, the column that has what was told, the version now.
@@ -46,11 +53,11 @@ class Publisher:
         return newer, told, self._version
 
     def _columns(self, threshold: float) -> tuple[str, Array]:
-        told, versions = f"{TOLD}{threshold!r}", f"version/{threshold!r}"
-        if not self._part.has(told):
-            if self._thresholds == MOST_THRESHOLDS:
+        told, versions = f"{TOLD}{threshold!r}", f"{VERSION}{threshold!r}"
+        names = self._part.names()
+        if told not in names:
+            if sum(name.startswith(TOLD) for name in names) == MOST_THRESHOLDS:
                 raise TableError(f"pulls with more than {MOST_THRESHOLDS} thresholds; each takes as much as the rows")
-            self._thresholds += 1
             rows = self._part.column(ROWS)
             self._part.add_column(told, Form(rows.dtype, rows.shape[1:], 0))
             self._part.add_column(versions, Form(np.dtype(np.int64), (), 0))

@@ -66,8 +66,14 @@ class Part(Protocol):
     def has(self, name: str) -> bool:
         """Whether there is such a column."""
 
+    def names(self) -> list[str]:
+        """The columns that there are."""
+
     def add_column(self, name: str, form: Form) -> None:
         """A new column beside the others."""
+
+    def drop_column(self, name: str) -> None:
+        """Forget a column."""
 
     def locate(self, selection: Selection, create: bool = False) -> Places | slice:
         """The place of each key: -1 where there is none, unless `create` makes it."""
@@ -99,9 +105,17 @@ class DensePart:
         """Whether there is such a column."""
         return name in self._columns
 
+    def names(self) -> list[str]:
+        """The columns that there are."""
+        return list(self._columns)
+
     def add_column(self, name: str, form: Form) -> None:
         """A new column beside the others."""
         self._columns[name] = form.begin(self.keys, self.count)
+
+    def drop_column(self, name: str) -> None:
+        """Forget a column."""
+        del self._columns[name]
 
     def locate(self, selection: Selection, create: bool = False) -> Places | slice:
         """The place of each key; of a range, the slice of the own ones."""
@@ -119,6 +133,8 @@ class SparsePart:
         self._index = Index()
         self._forms: dict[str, Form] = {}
         self._columns: dict[str, Array] = {}
+        #: Keys that were dropped, in lists; None: nobody wants to know.
+        self.dropped: list[Keys] | None = None
         self.add_column(ROWS, rows)
 
     @property
@@ -143,10 +159,18 @@ class SparsePart:
         """Whether there is such a column."""
         return name in self._columns
 
+    def names(self) -> list[str]:
+        """The columns that there are."""
+        return list(self._columns)
+
     def add_column(self, name: str, form: Form) -> None:
         """A new column beside the others."""
         self._forms[name] = form
         self._columns[name] = form.begin(self.keys, self.count)
+
+    def drop_column(self, name: str) -> None:
+        """Forget a column."""
+        del self._forms[name], self._columns[name]
 
     def locate(self, selection: Selection, create: bool = False) -> Places | slice:
         """The place of each key, -1 where there is none, unless `create` makes it. Of a range, of the keys in it."""
@@ -187,8 +211,22 @@ class SparsePart:
     def keep(self, chosen: NDArray[np.bool_]) -> None:
         """Keep only the chosen rows, shape (count,); the others are as if they had never been."""
         columns = {name: self.column(name)[chosen] for name in self._columns}
+        if self.dropped is not None:
+            self.dropped.append(self.keys()[~chosen])
         self._index.keep(chosen)
         self._columns = columns
+
+    def present(self, keys: Keys) -> Keys:
+        """Those of the keys that have a row."""
+        return keys[self._index.find(keys) >= 0]
+
+    def drop(self, keys: Keys) -> None:
+        """Drop the rows of keys, where there are any."""
+        places = self._index.find(keys)
+        chosen = np.ones(self.count, bool)
+        chosen[places[places >= 0]] = False
+        if not chosen.all():
+            self.keep(chosen)
 
     def shorten(self, count: int) -> None:
         """Take back the rows from `count` on, which were made last and at once."""

@@ -5,7 +5,7 @@ where the rule is to add, and rows are added one by one (so not in a dense table
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from paracel.errors import TableError
 from paracel.optim import Column, Rule, builtin
+from paracel.tables.journal import Journal
 from paracel.tables.keeping import Admission, Expiry, Recency
 from paracel.tables.merge import Commits, Pushed
 from paracel.tables.placement import Blocks, DensePlaces
@@ -72,14 +73,16 @@ class Table:
         self._state = {name: self._form(column) for name, column in rule.columns().items()}
         for name, form in self._state.items():
             self.part.add_column(_state_column(name), form)
-        self._commits = Commits(self.keys_in)
+        self.commits = Commits(self.keys_in)
         self._publisher = Publisher(self.part)
         self._adds = rule == builtin("add")
         # else rows are added to without finding them first, which a failure to begin new ones would leave half done
         self._keeps = spec.expire_after is not None or spec.max_rows is not None or init is not None
-        self._admission = Admission(spec.admit_after) if spec.admit_after > 1 else None
+        self.admission = Admission(spec.admit_after) if spec.admit_after > 1 else None
         self._expiry = Expiry(self.part, spec.expire_after) if isinstance(self.part, SparsePart) else None
         self._recency = Recency(self.part, spec.max_rows) if isinstance(self.part, SparsePart) else None
+        #: What has changed; None: nobody wants to know.
+        self.journal: Journal | None = None
 
     @classmethod
     def open(cls, spec: TableSpec, owners: NDArray[np.int64], server: int, updaters: Find, initials: Find) -> "Table":
@@ -120,27 +123,44 @@ class Table:
         else:
             if self.spec.size is not None:
                 self._located(pushed.keys)  # what cannot be applied is refused now, while its sender is told
-            self._commits.add(clock, pushed)
+            self.commits.add(clock, pushed)
+            if self.journal is not None:
+                self.journal.waiting.append((clock, pushed))
 
     def complete(self, is_complete: Callable[[int], bool], clock: int) -> None:
         """The server's clock has moved: apply the pushes of clocks that are complete, and drop what has expired."""
-        for each in self._commits.clocks():
+        for each in self.commits.clocks():
             if not is_complete(each):
                 break
-            self._apply(self._commits.take(each))
+            if self.journal is not None:
+                self.journal.taken.append(each)
+            self._apply(self.commits.take(each))
         if self._expiry is not None:
             self._expiry.advance(clock)
 
     def _apply(self, pushed: Pushed) -> None:
         keys, values = pushed.keys, pushed.values
-        if self._admission is not None and not isinstance(keys, tuple):
-            admitted = self._admission.admit(keys, self.part)
+        if self.admission is not None and not isinstance(keys, tuple):
+            admitted = self.admission.admit(keys, self.part)
             keys, values = keys[admitted], [value[admitted] for value in values]
+        self._note(keys)
         if self._adds and isinstance(self.part, SparsePart) and not isinstance(keys, tuple) and not self._keeps:
             self.part.add(keys, values[0])
             return
         with self._making(keys) as places:
             self._change(places, values)
+
+    def _note(self, keys: Selection) -> None:
+        if self.journal is not None:
+            self.journal.touched.append(keys)
+
+    def begin_serving(self, view: int, clock: int) -> None:
+        """Go on where another server was before, from what it has told of its rows."""
+        self._publisher.begin_anew(view)
+        if self._expiry is not None:
+            self._expiry.begin_anew(clock)
+        if self._recency is not None:
+            self._recency.begin_anew()
 
     @contextmanager
     def _making(self, keys: Selection) -> Iterator[Places | slice]:
@@ -214,7 +234,10 @@ class Table:
         """
         if selection is None:
             state = {name: self.part.column(_state_column(name)) for name in self._state}
-            return function(self.part.keys(), self.part.column(ROWS), state, *arguments)
+            columns = [self.part.column(ROWS), *state.values()]
+            with nullcontext() if self.journal is None else self.journal.comparing(columns, self.part.keys):
+                return function(self.part.keys(), columns[0], state, *arguments)
+        self._note(selection)
         with self._making(selection) as places:
             keys = self.part.keys()[places] if isinstance(selection, tuple) else selection
             rows, state = self.part.column(ROWS)[places].copy(), self._state_of(places)
@@ -254,8 +277,8 @@ class Table:
     @property
     def nbytes(self) -> int:
         """The bytes of memory of rows, index, state, and of pushes that wait for their clock."""
-        admission = 0 if self._admission is None else self._admission.nbytes
-        return self.part.nbytes + self._commits.nbytes + admission
+        admission = 0 if self.admission is None else self.admission.nbytes
+        return self.part.nbytes + self.commits.nbytes + admission
 
     def _located(self, keys: Selection, create: bool = False) -> Places | slice:
         size = self.spec.size
