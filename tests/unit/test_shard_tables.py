@@ -266,6 +266,10 @@ def test_an_updater_that_fails_at_the_end_of_a_clock_is_named_to_all_who_come(sh
         assert "ZeroDivisionError" in reply.text
         assert reply.text.count("File ") == 1, "the user's frames alone"
     assert rows(peer.ask(pull())) == [0, 0, 0], "other tables go on"
+    assert not peer.ask(opening("late", 10, apply="commit", updater=function_wire("f:bad"))).made
+    assert peer.ask(m.ListTables()).value["late"]["pushes"] == 1
+    commit(peer, 2)
+    assert rows(peer.ask(pull(min_clock=2))) == [0, 0, 0], "and so does the clock"
     assert peer.ask(m.DropTable("late")) == m.Done(1)
 
 
