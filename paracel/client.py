@@ -335,7 +335,8 @@ class Client:
     def commit(self) -> None:
         """Finish an iteration: wait until this worker's updates are acknowledged, then raise its clock everywhere.
 
-        Raises the error of an update that failed and that nobody has looked at; the clock is not raised then.
+        Raises the error of an update that failed and that nobody has looked at. Then it has not committed: the clock
+        is as it was, and the next call commits, unless something else has failed.
         """
         if self.worker is None:
             raise ConfigError("only a worker commits; connect with worker=0, 1, ... to be one")
@@ -353,7 +354,7 @@ class Client:
             try:
                 failed.result()
             except ParacelError as error:
-                error.add_note("This was an earlier update whose task nobody has looked at.")
+                error.add_note("Of an update whose task nobody has looked at. No commit was made: commit again.")
                 raise
 
     def leave(self) -> None:

@@ -7,7 +7,7 @@ ParacelError
 ├── FunctionError (ValueError)        an updater, filter or server function that is not usable
 ├── KeyNotFound (KeyError)            a read of keys that nobody wrote
 ├── UpdateError                       an updater raised on a server; the value stayed as it was
-├── ServerFunctionError               a key filter or server function raised on a server
+├── ServerFunctionError               a key filter, server function or table's updater raised on a server
 ├── TableError (ValueError)           a table that is not there, or is not as it was asked for
 ├── DependencyError                   a task that could not run, because one that it comes after failed
 ├── RequestError                      a server refused a request as malformed or not allowed
@@ -71,7 +71,7 @@ class UpdateError(ParacelError):
 
 
 class ServerFunctionError(ParacelError):
-    """A key filter or server function raised; the text is the server's traceback."""
+    """A key filter, a server function or an updater of a table raised; the text has the server's traceback."""
 
 
 class TableError(ParacelError, ValueError):

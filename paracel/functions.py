@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Literal, TypeVar, overload
@@ -42,6 +43,7 @@ _DECORATED: Mapping[str, tuple[Kind, ...]] = {
     "key_filter": ("key_filter",),
     "server_function": ("server_function", "table_function"),
 }
+_LIBRARY = os.path.dirname(__file__) + os.sep
 _MARK = "__paracel_kind__"
 _STATE = "__paracel_state__"
 _INPUTS = "__paracel_inputs__"
@@ -231,6 +233,14 @@ class Functions:
         if _accepts(function, 2):
             return function
         return lambda key, _value: function(key)
+
+
+def users_part(error: BaseException) -> str:
+    """The traceback of what a user's function raised, from its own first frame on: none of the library's."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_LIBRARY):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames, limit=-8)).rstrip()
 
 
 def _import(source: str) -> ModuleType:

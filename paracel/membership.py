@@ -286,7 +286,11 @@ class Membership:
             self._everyone.add(sender)
             return None
         if message.worker >= self.workers:
-            return m.Failure("ConfigError", f"worker {message.worker} is not one of the job's {self.workers} workers")
+            return m.Failure(
+                "ConfigError",
+                f"worker {message.worker} is not one of the job's {self.workers} workers; whoever starts the servers "
+                f"says how many there are: connect(servers=..., workers={message.worker + 1}), or prun -w",
+            )
         known = self._joined.get(message.worker)
         same = self._clients.get(message.worker) == sender
         if known and not known.left and not same and alive(known.host, known.pid):

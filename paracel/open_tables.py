@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from inspect import isfunction
 from typing import Any
 
 from paracel import messages as m
+from paracel import optim
 from paracel.connection import Connection
 from paracel.errors import ConfigError, ConnectionLost, ParacelError, WaitTimeout
 from paracel.functions import Kind, table_state
@@ -12,7 +14,7 @@ from paracel.optim import Rule
 from paracel.pending import Pending, asked_anew
 from paracel.session_tables import SessionTable
 from paracel.table import Filters, Table, TableStatistics, check_filters
-from paracel.tables.spec import TableSpec, function_wire, make_spec
+from paracel.tables.spec import TableSpec, call_of, function_wire, make_spec
 from paracel.task import Task
 from paracel.updaters import BUILTINS
 
@@ -71,6 +73,8 @@ class Tables:
     def submit(self, start: Callable[[], Pending], after: Sequence[Task], size: int) -> Task:
         """Ask for something, now or once the tasks have finished; `size` bytes are kept for it until then."""
         connection = self._connection
+        if not isinstance(after, Sequence) or not all(isinstance(task, Task) for task in after):
+            raise ConfigError(f"after={after!r:.80}; allowed: a list of tasks, as in after=[task]")
         if any(task.waiter is not connection for task in after):
             raise ConfigError("after= names a task of another client; wait for that one")
         with connection.lock:
@@ -87,5 +91,7 @@ class Tables:
             return updater, updater.inputs
         if isinstance(updater, str) and (updater in BUILTINS or ":" not in updater):
             return updater, 1
+        if isfunction(updater) and updater.__module__ == optim.__name__:
+            raise ConfigError(f"updater={updater.__name__} makes a rule and is none; call it: {call_of(updater)}")
         name = self.register("table_updater", updater)
         return function_wire(name), table_state(self._session.functions.get("table_updater", name))[1]

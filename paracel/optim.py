@@ -239,7 +239,7 @@ class _Builtin(_Named, Rule):
         return {}
 
     def apply(self, rows: Array, deltas: Array, state: State) -> Array:
-        return _BUILTINS[self.name](rows, deltas)
+        return BUILTINS[self.name](rows, deltas)
 
     check_dtype = Rule.check_dtype
 
@@ -247,7 +247,7 @@ class _Builtin(_Named, Rule):
         return repr(self.name)
 
 
-_BUILTINS: dict[str, Callable[[Array, Array], Array]] = {
+BUILTINS: dict[str, Callable[[Array, Array], Array]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
@@ -459,8 +459,8 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, epsilon: float = 1e-8) -> 
 
 def builtin(name: str) -> Rule:
     """The built-in rule of this name: add, sub, mul, max, min or assign. They keep the dtype, integers too."""
-    if not isinstance(name, str) or name not in _BUILTINS:
-        raise ConfigError(f"no rule {reprlib.repr(name)}; allowed: {', '.join(_BUILTINS)}")
+    if not isinstance(name, str) or name not in BUILTINS:
+        raise ConfigError(f"no rule {reprlib.repr(name)}; allowed: {', '.join(BUILTINS)}")
     return _Builtin(name, additive=name in ("add", "sub"))
 
 
@@ -502,7 +502,7 @@ def from_wire(data: object) -> Rule:
 def _one_from_wire(data: object) -> Part | Rule:
     """A part, or a rule that is no chain."""
     match data:
-        case [str(name), {**parameters}] if name in _BUILTINS and not parameters:
+        case [str(name), {**parameters}] if name in BUILTINS and not parameters:
             return builtin(name)
         case [str(name), {**parameters}] if name in _MAKERS:
             maker = _MAKERS[name]

@@ -7,7 +7,7 @@ import keyword
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -18,6 +18,8 @@ from paracel.paralg import paralg
 
 #: What people write for a staleness that JSON spells Infinity or null.
 _PYTHON_NAMES = {"inf": math.inf, "math.inf": math.inf, "None": None}
+#: How a setting of a type is written; what is annotated with these alone is never a text.
+_AS_JSON = {"bool": "true or false", "int": "whole numbers", "float": "numbers", "None": "null"}
 
 Algorithm = TypeVar("Algorithm", bound=paralg)
 
@@ -73,6 +75,7 @@ def read_settings(algorithm: type[paralg], argv: Sequence[str]) -> dict[str, Any
             raise ConfigError(f"argument {text!r} is not of the form name=value")
         settings[_python_name(name)] = _value(value, parameters.get(_python_name(name)))
     _check_names(algorithm, settings)
+    _check_texts(parameters, settings)
     return settings
 
 
@@ -118,6 +121,24 @@ def _check_names(algorithm: type[paralg], settings: dict[str, Any]) -> None:
     missing = [name for name in needed if name not in settings]
     if missing:
         raise ConfigError(f"{algorithm.__name__} needs {', '.join(missing)}: give name=value, or -c FILE")
+
+
+def _check_texts(parameters: Mapping[str, inspect.Parameter], settings: dict[str, Any]) -> None:
+    """Raise ConfigError for a str where a number or a bool belongs: `False` is not JSON, and would count as true."""
+    for name in parameters.keys() & settings.keys():
+        kinds = _kinds(parameters[name])
+        if isinstance(settings[name], str) and kinds <= _AS_JSON.keys() and kinds != {"None"}:
+            allowed = ", ".join(form for kind, form in _AS_JSON.items() if kind in kinds)
+            raise ConfigError(f"{name}={settings[name]!r} is a text; values are JSON, and here allowed: {allowed}")
+
+
+def _kinds(parameter: inspect.Parameter) -> set[str]:
+    """The types that a parameter is annotated with; without an annotation, bool where that is its default's."""
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        return {"bool"} if isinstance(parameter.default, bool) else {"any"}
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return {kind.strip() for kind in text.split("|")}
 
 
 def _usage(algorithm: type[paralg]) -> str:

@@ -4,7 +4,6 @@ Filters are undone here on what comes, and done on what goes; nothing that a mes
 """
 
 import logging
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,7 +17,7 @@ from paracel import messages as m
 from paracel.clock import SspClock
 from paracel.errors import CarryError, ParacelError, TableError
 from paracel.filters import Filter, Part, decode_all, encode_all, from_wire, pack_mask, unpack_mask
-from paracel.functions import Functions, Kind
+from paracel.functions import Functions, Kind, users_part
 from paracel.hashing import digest as digest_of
 from paracel.messages import Message, packed, unpacked
 from paracel.tables import journal
@@ -95,8 +94,8 @@ class ShardTables:
         for table in [table for table in self._tables.values() if not table.failure]:
             try:
                 table.complete(lambda clock: self._clock.reached(clock + 1), self._clock.value)
-            except (Exception, SystemExit):  # a user's updater may raise anything, and nobody waits for this
-                table.failure = traceback.format_exc(limit=-8).rstrip()
+            except (Exception, SystemExit) as error:  # a user's updater may raise anything, and nobody waits for this
+                table.failure = users_part(error.__cause__ or error)
                 logger.error("the updater of table %r failed:\n%s", table.spec.name, table.failure)
         self._forget_results()
 
@@ -203,8 +202,9 @@ class ShardTables:
             return m.Result(_carried(table.run(function, keys, message.arguments), message.function))
         except ParacelError as error:
             return m.Failure(type(error).__name__, str(error))
-        except (Exception, SystemExit):
-            return m.Failure("ServerFunctionError", traceback.format_exc(limit=-8).rstrip())
+        except (Exception, SystemExit) as error:
+            where = f"function {message.function!r} failed on table {message.table!r}"
+            return m.Failure("ServerFunctionError", f"{where}:\n{users_part(error)}")
 
     # --- key lists --------------------------------------------------------------------------------------------------
 

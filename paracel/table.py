@@ -299,9 +299,11 @@ class Table:
 
 def check_filters(filters: Filters, direction: str, dtype: str) -> None:
     """Raise ConfigError unless all are message filters for this direction, and for rows of this dtype."""
+    if not isinstance(filters, Sequence) or isinstance(filters, str):
+        raise ConfigError(f"the filters of a {direction} are {filters!r}; allowed: a list of filters")
     for one in filters:
         if not isinstance(one, Filter):
-            raise ConfigError(f"{one!r} is no message filter; those of paracel.filters are")
+            raise ConfigError(f"{one!r} is no message filter; those of paracel.filters are, as KeyCaching() is")
         if direction not in one.directions:
             raise ConfigError(f"{one!r} is not for a {direction}; it is for: {', '.join(sorted(one.directions))}")
         one.check_dtype(np.dtype(dtype))
@@ -351,6 +353,11 @@ def _fitted(values: ArrayLike, count: int, spec: TableSpec) -> Array:
     """The values of a push in the table's dtype, one row for each of `count` keys."""
     array, dtype, shape = np.asarray(values), np.dtype(spec.dtype), (count, *spec.tail)
     if not _holds(dtype, array):
+        if dtype.kind in "iu" and array.dtype.kind in "iu":
+            raise CarryError(
+                f"values from {array.min()} to {array.max()} for table {spec.name!r}, which has {dtype}: "
+                f"{np.iinfo(dtype).min} to {np.iinfo(dtype).max}"
+            )
         raise CarryError(f"values of dtype {array.dtype} for table {spec.name!r}, which has {dtype}; cast them first")
     if array.shape not in (shape, spec.tail, (1, *spec.tail), ()):
         raise CarryError(

@@ -36,7 +36,13 @@ def test_no_placeholder_is_left(page: Path) -> None:
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    ("number", "expected"), [(0, "w = [ 1. -2.  3.]"), (1, "2\n[1, 2] [('b', 2)] None"), (3, "[-0.1  0.1]\n(3, 8)")]
+    ("number", "expected"),
+    [
+        (0, "w = [ 1. -2.  3.]"),
+        (1, "2\n[1, 2] [('b', 2)] None"),
+        (2, "<Client worker 1 of 2, 1 servers>"),
+        (4, "[-0.1  0.1]\n(3, 8)"),
+    ],
 )
 def test_code_of_the_readme_runs(number: int, expected: str, tmp_path: Path) -> None:
     script = tmp_path / "readme.py"
@@ -53,7 +59,8 @@ def as_program(text: str) -> str:
     definitions, main = ["import numpy as np", "import paracel"], []
     for block in code_blocks(text):
         algorithm = re.match(r"class (\w+)\(paracel.paralg\)", block)
-        (definitions if algorithm or "@paracel." in block else main).append(block)
+        imported = algorithm or "@paracel." in block or block.startswith("def ")
+        (definitions if imported else main).append(block)
         if algorithm:
             main.append(f"{algorithm[1]}(rounds=20, staleness=0).solve()\n")
     guarded = indent("\n".join([*main, "ps.close()"]), "    ")
@@ -61,10 +68,27 @@ def as_program(text: str) -> str:
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_descent_of_the_page_on_tables_gives_the_same_with_any_number_of_workers(workers: int, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    (block,) = [block for block in code_blocks(page) if block.startswith("class Descent")]
+    script = tmp_path / "descent.py"
+    end = 'if __name__ == "__main__":\n    paracel.main(Descent)\n'
+    script.write_text(f"import numpy as np\nimport paracel\n\n{block}\n{end}", encoding="utf-8")
+    (command,) = re.findall(r"prun -w 2 (-p 2 descent.py .*)", page)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "prun.py"), "-w", str(workers), *command.split()],
+        capture_output=True, text=True, timeout=100, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["[0. 1. 2.]"] * workers
+
+
+@pytest.mark.process
 def test_code_of_the_page_on_tables_runs(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
     expected = [comment for line in page.splitlines() for comment in re.findall(r"^\s*print\(.*\)  # (\S.*)", line)]
-    assert len(expected) >= 7
+    assert len(expected) >= 8
     script = tmp_path / "page.py"
     script.write_text(as_program(page), encoding="utf-8")
     done = subprocess.run(

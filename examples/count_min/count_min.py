@@ -82,7 +82,7 @@ class Sketch:
 
 
 def zipf(count: int, universe: int, exponent: float, random: np.random.Generator) -> Keys:
-    """Keys from 1 to `universe`, the probability of key k about k ** -exponent (an exponent other than 1)."""
+    """Keys from 1 to `universe`, the probability of key k about k ** -exponent (an exponent above 1)."""
     rest = 1 - exponent
     keys = (1 + random.random(count) * ((universe + 1) ** rest - 1)) ** (1 / rest)
     return np.minimum(keys, universe).astype(np.uint64)
@@ -120,8 +120,16 @@ class CountMin(paracel.paralg):
         for name, value in (("width", width), ("partitions", partitions)):
             if value < 1 or value & (value - 1):
                 raise ValueError(f"{name} is {value}; allowed: powers of two")
-        if exponent == 1:
-            raise ValueError("exponent is 1; allowed: any number other than 1")
+        for name, value, above in (
+            ("depth", depth, 0),
+            ("universe", universe, 0),
+            ("batch", batch, 0),
+            ("probes", probes, -1),
+            ("exponent", exponent, 1),
+            ("inserts", inserts, self.worker_size - 1),  # each worker has some
+        ):
+            if not value > above:
+                raise ValueError(f"{name} is {value}; allowed: numbers above {above}")
         self.input, self.inserts, self.universe, self.exponent = input, inserts, universe, exponent
         self.partitions, self.depth, self.width = partitions, depth, width
         self.batch, self.probes = batch, probes

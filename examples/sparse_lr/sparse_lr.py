@@ -181,9 +181,18 @@ class SparseLR(paracel.paralg):
         seed: int = 0,
     ) -> None:
         super().__init__(output=output, rounds=rounds)
-        if not 0 <= tau < blocks:
-            raise ValueError(f"tau is {tau} with {blocks} blocks; allowed: 0 to {blocks - 1}, one less than blocks")
-        unknown = sorted(set(filters) - set(FILTERS))
+        for name, value, fits, allowed in (
+            ("penalty", penalty, penalty > 0, "numbers above 0"),
+            ("blocks", blocks, blocks >= 1, "whole numbers from 1 on"),
+            ("tau", tau, 0 <= tau < blocks, f"0 to {blocks - 1}, less than there are blocks ({blocks})"),
+            ("coupling", coupling, coupling >= 0, "numbers from 0 on"),
+            ("samples", samples, samples >= 1, "whole numbers from 1 on"),
+            ("features", features, features >= 1, "whole numbers from 1 on"),
+            ("filters", filters, isinstance(filters, list | tuple), 'a list of names, as in ["key_caching"]'),
+        ):
+            if not fits:
+                raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
+        unknown = [name for name in filters if name not in FILTERS]
         if unknown:
             raise ValueError(f"filters has {unknown[0]!r}; allowed: {', '.join(FILTERS)}")
         self.input, self.samples, self.features, self.seed = input, samples, features, seed

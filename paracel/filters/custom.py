@@ -64,9 +64,13 @@ class Custom(Filter):
         try:
             payload = self._encode([guarded(value) for value in part.values])
         except Exception as error:
-            raise FunctionError(f"encoder {self.encoder} raised {type(error).__name__}: {error}") from error
+            raise FunctionError(
+                f"encoder {self.encoder} raised {type(error).__name__}: {error} (it was given a list of arrays)"
+            ) from error
         if not isinstance(payload, list) or not all(map(_may_travel, payload)):
-            raise FunctionError(f"encoder {self.encoder} must return a list of arrays of numbers and bytes")
+            raise FunctionError(
+                f"encoder {self.encoder} must return a list of arrays of numbers and bytes, and gave {_kinds(payload)}"
+            )
         return replace(part, values=list(payload), encoded=True), {"arrays": [describe(v) for v in part.values]}
 
     def decode(self, part: Part, meta: Meta) -> Part:
@@ -99,6 +103,18 @@ def _found(function: str | Callable[..., Any], kind: Kind) -> tuple[str, Callabl
 
 def _may_travel(item: Any) -> bool:
     return type(item) is bytes or (type(item) is np.ndarray and item.dtype.kind in NUMERIC)
+
+
+def _kinds(payload: Any) -> str:
+    """What something is that is no payload: its type, or those of the items that do not do."""
+    if not isinstance(payload, list):
+        return f"one {type(payload).__name__}"
+    wrong = next(item for item in payload if not _may_travel(item))
+    return (
+        f"a list with an {wrong.dtype} array"
+        if type(wrong) is np.ndarray
+        else f"a list with {type(wrong).__name__} in it"
+    )
 
 
 def _forms(values: Any) -> Any:

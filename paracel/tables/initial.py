@@ -21,19 +21,23 @@ from paracel.hashing import GAMMA, scramble
 Keys: TypeAlias = NDArray[np.uint64]
 Floats: TypeAlias = NDArray[np.float64]
 
-_ALLOWED = 'a number, "normal", "uniform", ("normal", scale), ("uniform", scale)'
+_ALLOWED = 'a number, "normal", "uniform", ("normal", scale), ("uniform", scale), a function of the keys'
 _MASK = 2**64 - 1
 #: No normal number here is further from 0: of 53 random bits, the greatest radius is sqrt(2 * 53 * log(2)) < 9.
 _REACH = 9.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Initial:
     """How rows begin: all at `value`, normal with standard deviation `scale`, or uniform in [-scale, scale)."""
 
     kind: str
     scale: float = 0.0
     value: int | float = 0
+
+    def __repr__(self) -> str:
+        """As its user may write it."""
+        return repr(self.value if self.kind == "constant" else (self.kind, self.scale))
 
     def rows(self, keys: Keys, dim: int, dtype: DTypeLike, seed: int) -> NDArray[Any]:
         """The rows of these keys, shape (n,) for dim 1, else (n, dim), in an array of their own.

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ MOST_ROWS = 1 << 48
 MOST_BYTES = 1 << 42
 MOST_DIM = 1 << 24
 FUNCTION = "function"
+_OPTIMISERS = (optim.sgd, optim.momentum, optim.adagrad, optim.adam, optim.ftrl, optim.proximal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +158,25 @@ def _updater_wire(updater: Any, kind: np.dtype[Any]) -> list[Any]:
             return list(updater.wire)
         rule = optim.from_wire(updater.wire)
     else:
-        rule = updater if isinstance(updater, Rule) else optim.builtin(updater)
+        rule = updater if isinstance(updater, Rule) else _builtin(updater)
     rule.check_dtype(kind)
     return rule.to_wire()
+
+
+def _builtin(name: object) -> Rule:
+    """The built-in rule; of a name that is none, ConfigError says what may be meant."""
+    if name in optim.BUILTINS or not isinstance(name, str):
+        return optim.builtin(name)  # type: ignore[arg-type]
+    meant = {each: repr(each) for each in optim.BUILTINS}
+    meant |= {make.__name__: call_of(make) for make in _OPTIMISERS}
+    near = get_close_matches(name, meant, 1)
+    hint = f" Did you mean {meant[near[0]]}?" if near else ""
+    raise ConfigError(f"no updater {name!r}; built in: {', '.join(optim.BUILTINS)}.{hint}")
+
+
+def call_of(make: Callable[..., Any]) -> str:
+    """How a rule is made, with the first parameter of its function, as in `paracel.optim.sgd(learning_rate)`."""
+    return f"{make.__module__}.{make.__name__}({next(iter(signature(make).parameters))})"
 
 
 def function_wire(reference: str) -> Any:

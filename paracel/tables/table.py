@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paracel.errors import TableError
+from paracel.errors import ServerFunctionError, TableError
+from paracel.functions import table_state, users_part
 from paracel.optim import Column, Rule, builtin
 from paracel.tables.journal import Journal
 from paracel.tables.keeping import Admission, Expiry, Recency
@@ -87,7 +88,6 @@ class Table:
     @classmethod
     def open(cls, spec: TableSpec, owners: NDArray[np.int64], server: int, updaters: Find, initials: Find) -> "Table":
         """A new table; `owners` has the server of each slot, and user's functions are found by their references."""
-        from paracel.functions import table_state
 
         def find(reference: str) -> Rule:
             function = updaters(reference)
@@ -184,8 +184,15 @@ class Table:
             return
         state = self._state_of(places)
         deltas = values[0] if self.rule.inputs == 1 else tuple(values)
-        new = self.rule.apply(rows[places], deltas, state)
-        self._put_back(new, state, places)
+        try:
+            new = self.rule.apply(rows[places], deltas, state)
+            self._put_back(new, state, places)
+        except (Exception, SystemExit) as error:  # a user's updater may raise anything
+            updater = function_of(self.spec.updater) or repr(self.rule)
+            raise ServerFunctionError(
+                f"updater {updater!r} failed, the rows of table {self.spec.name!r} stay as they were:\n"
+                f"{users_part(error)}"
+            ) from error
 
     # --- pulls ------------------------------------------------------------------------------------------------------
 

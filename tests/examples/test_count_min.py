@@ -123,7 +123,12 @@ def test_keys_of_another_servers_partition_are_refused(program):
     [
         ("width=1000", ["width is 1000", "powers of two"]),
         ("partitions=0", ["partitions is 0", "powers of two"]),
-        ("exponent=1", ["exponent is 1", "other than 1"]),
+        ("exponent=1", ["exponent is 1", "above 1"]),
+        ("depth=0", ["depth is 0", "above 0"]),
+        ("universe=0", ["universe is 0", "above 0"]),
+        ("batch=0", ["batch is 0", "above 0"]),
+        ("probes=-1", ["probes is -1", "above -1"]),
+        ("inserts=1", ["inserts is 1", "above 1"]),
         ("deep=3", ["deep", "depth"]),
     ],
 )

@@ -198,6 +198,12 @@ def test_generated_samples_do_not_depend_on_the_number_of_parts(program, parts):
     ("arguments", "told"),
     [
         (["blocks=8", "tau=8"], ["tau is 8", "0 to 7"]),
+        (["blocks=0"], ["blocks is 0", "from 1 on"]),
+        (["penalty=0"], ["penalty is 0", "above 0"]),
+        (["coupling=-1"], ["coupling is -1", "from 0 on"]),
+        (["filters=key_caching"], ["filters is 'key_caching'", "a list of names"]),
+        (["samples=0"], ["samples is 0", "from 1 on"]),
+        (["features=0"], ["features is 0", "from 1 on"]),
         (['filters=["kkt"]'], ["'kkt'", "key_caching, fixed_point, compressing"]),
         (["samples=500"], ["no samples", "start fewer workers"]),
         (["lambda=3"], ["lambda", "penalty"]),

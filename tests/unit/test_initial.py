@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -241,7 +242,9 @@ def test_constants(value, dtype, stored):
     ids=lambda value: repr(value)[:30],
 )  # fmt: skip
 def test_what_cannot_be_an_initial(value):
-    with pytest.raises(ConfigError, match=r"^init=.*; allowed: a number, .normal., .uniform., .*scale"):
+    with pytest.raises(
+        ConfigError, match=r"^init=.*; allowed: a number, .normal., .uniform., .*scale.*, a function of the keys$"
+    ):
         make(value)
 
 
@@ -250,6 +253,7 @@ def test_scales():
     assert make("normal") != make("uniform")
     assert make(("uniform", 0.5)) != make("uniform")
     assert make(0) == make(0.0) == make(np.int8(0)) == Initial("constant", value=0)
+    assert (repr(make("normal")), repr(make(0.5))) == ("('normal', 1.0)", "0.5")
 
 
 @pytest.mark.parametrize(
@@ -283,7 +287,7 @@ def test_which_dtypes_can_begin_so(value, dtypes):
             rows = initial.rows(MANY[:1000], 1, dtype, 0)
             assert value == -math.inf or np.isfinite(rows).all()
         else:
-            with pytest.raises(ConfigError, match=r"^init=Initial\(.*\) with dtype .*; allowed: "):
+            with pytest.raises(ConfigError, match=rf"^init={re.escape(repr(initial))} with dtype .*; allowed: "):
                 initial.check_dtype(dtype)
 
 

@@ -17,6 +17,16 @@ class Program:
         pass
 
 
+class Typed:
+    """Settings that are annotated, or have a default, of kinds that are never a text."""
+
+    def __init__(
+        self, switch: bool = True, lamp=False, count: "int" = 1, bound: int | None = None, rate: float = 0.5,
+        either: str | bool = True, others: list[str] | None = None,
+    ):  # fmt: skip
+        pass
+
+
 class Free:
     def __init__(self, input, **others):
         pass
@@ -40,27 +50,52 @@ def config(tmp_path):
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("rounds=5", 5),
-        ("rounds=5.5", 5.5),
-        ("rounds=[1, 2]", [1, 2]),
-        ('rounds={"a": null}', {"a": None}),
-        ("rounds=true", True),
-        ("rounds=True", "True"),
-        ("rounds=a b", "a b"),
-        ("rounds=", ""),
-        ("rounds=a=b", "a=b"),
-        ("rounds=-3", -3),
-        ("rounds=inf", math.inf),
-        ("rounds=math.inf", math.inf),
-        ("rounds=None", None),
+        ("method=5", 5),
+        ("method=5.5", 5.5),
+        ("method=[1, 2]", [1, 2]),
+        ('method={"a": null}', {"a": None}),
+        ("method=true", True),
+        ("method=True", "True"),
+        ("method=a b", "a b"),
+        ("method=", ""),
+        ("method=a=b", "a=b"),
+        ("method=-3", -3),
+        ("method=inf", math.inf),
+        ("method=math.inf", math.inf),
+        ("method=None", None),
     ],
 )
 def test_values_are_json_where_they_are_json(argument, value):
-    assert read_settings(Program, ["input=x", argument]) == {"input": "x", "rounds": value}
+    assert read_settings(Program, ["input=x", argument]) == {"input": "x", "method": value}
 
 
 def test_a_parameter_that_is_a_str_stays_one():
     assert read_settings(Program, ["input=5", "method=5"]) == {"input": "5", "method": 5}
+
+
+@pytest.mark.parametrize(
+    ("argument", "allowed"),
+    [
+        ("switch=False", "true or false"),
+        ("lamp=False", "true or false"),
+        ("count=two", "whole numbers"),
+        ("count=", "whole numbers"),
+        ("bound=none", "whole numbers, null"),
+        ("rate=0,5", "numbers"),
+    ],
+)
+def test_a_text_is_no_number_and_no_bool(config, argument, allowed):
+    name, value = argument.split("=")
+    text = f"^{name}='{value}' is a text; values are JSON, and here allowed: {allowed}$"
+    for given in ([argument], ["-c", config({name: value})]):
+        with pytest.raises(ConfigError, match=text):
+            read_settings(Typed, given)
+
+
+def test_what_may_be_a_text_is_one():
+    given = ["switch=false", "lamp=true", "count=2", "bound=None", "rate=inf", "either=False", "others=all"]
+    expected = {"switch": False, "lamp": True, "count": 2, "bound": None, "rate": math.inf}
+    assert read_settings(Typed, given) == expected | {"either": "False", "others": "all"}
 
 
 def test_arguments_come_after_the_file_and_the_last_one_counts(config):

@@ -264,7 +264,12 @@ def test_an_updater_that_fails_at_the_end_of_a_clock_is_named_to_all_who_come(sh
         assert reply.kind == "TableError"
         assert reply.text.startswith("the updater of table 'late' failed at the end of a clock:\nTraceback")
         assert "ZeroDivisionError" in reply.text
+        assert reply.text.count("File ") == 1, "the user's frames alone"
     assert rows(peer.ask(pull())) == [0, 0, 0], "other tables go on"
+    assert not peer.ask(opening("late", 10, apply="commit", updater=function_wire("f:bad"))).made
+    assert peer.ask(m.ListTables()).value["late"]["pushes"] == 1
+    commit(peer, 2)
+    assert rows(peer.ask(pull(min_clock=2))) == [0, 0, 0], "and so does the clock"
     assert peer.ask(m.DropTable("late")) == m.Done(1)
 
 
@@ -296,6 +301,8 @@ def test_a_function_that_fails_runs_once_for_its_clock_too(shard, peer):
     shard.functions.add("table_function", "f:s", fails)
     first = peer.ask(m.RunTable("t", "f:s", [], None, 0, 0))
     assert (first.kind, "at the first" in first.text) == ("ServerFunctionError", True)
+    assert first.text.startswith("function 'f:s' failed on table 't':\nTraceback")
+    assert first.text.count("File ") == 1, "the user's frames alone"
     assert peer.ask(m.RunTable("t", "f:s", [], None, 0, 0)) == first
     assert len(runs) == 1
 

@@ -1,6 +1,7 @@
 """The handle of a table as users call it: a real client, on servers without sockets."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -177,6 +178,11 @@ def test_a_bad_setting_is_named(client):
         with pytest.raises((FunctionError, ConfigError)):
             client.table("w", updater=function)
     assert client.tables() == {}
+    for make in (optim.sgd, optim.momentum):
+        with pytest.raises(ConfigError, match=rf"call it: paracel\.optim\.{make.__name__}\(learning_rate\)"):
+            client.table("w", updater=make)
+    with pytest.raises(ConfigError, match=r"^init=\('normal', 1\.0\) with dtype int32; allowed: float16"):
+        client.table("w", dtype="int32", init="normal")
 
 
 def test_statistics_add_up_over_servers(network):
@@ -386,7 +392,9 @@ def test_values_that_do_not_fit_the_dtype_are_refused(client, dtype, values, fit
         assert pull(table, [1, 2]).tolist() == np.asarray(values).tolist()
         assert pull(table).dtype == dtype
     else:
-        with pytest.raises(CarryError, match=f"table 'w', which has {dtype}; cast them first"):
+        whole = dtype[0] in "iu" and np.asarray(values).dtype.kind in "iu"
+        text = f": {np.iinfo(dtype).min} to {np.iinfo(dtype).max}" if whole else "; cast them first"
+        with pytest.raises(CarryError, match=f"table 'w', which has {dtype}{text}"):
             table.push([1, 2], values)
 
 
@@ -468,8 +476,12 @@ def test_an_updater_that_fails_fails_its_task_and_changes_nothing(client):
     table = client.table("w", updater=fails_at_seven)
     good, bad = table.push([1], 2), table.push([1, 5], 7)
     good.result()
-    with pytest.raises(ServerFunctionError, match="it was a seven"):
+    with pytest.raises(ServerFunctionError, match="it was a seven") as caught:
         bad.result()
+    first, *frames = str(caught.value).splitlines()
+    assert re.fullmatch(r"updater '.*:fails_at_seven' failed, the rows of table 'w' stay as they were:", first)
+    assert [line.strip() for line in frames if "File" in line] == [frames[1].strip()]
+    assert "in fails_at_seven" in frames[1], "the user's frames alone"
     assert pull(table, [1, 5]).tolist() == [2, 0]
     assert table.statistics().keys == 1
 
@@ -621,6 +633,16 @@ def test_tasks_of_others_are_refused(two_servers):
     task = one.table("w", 5).push([1], 1)
     with pytest.raises(ConfigError, match="a task of another client"):
         two.table("w", 5).push([1], 1, after=[task])
+
+
+def test_after_is_a_list_of_tasks(client):
+    table = client.table("w", 5)
+    task = table.push([1], 1)
+    for after in (task, [None], [task, 1], {task}):
+        for ask in (lambda after=after: table.push([1], 1, after=after), lambda after=after: table.pull(after=after)):
+            with pytest.raises(ConfigError, match=r"after=.*; allowed: a list of tasks, as in after=\[task\]"):
+                ask()
+    assert pull(table, [1], after=(task,)).tolist() == [1]
 
 
 def test_a_failure_goes_on_across_tables_and_names_the_first_cause(network):
@@ -795,6 +817,9 @@ def test_filters_of_the_wrong_direction_or_kind(client):
         table.pull([1], filters=[RandomSkip(0.5)])
     with pytest.raises(ConfigError, match="'lz4' is no message filter"):
         table.push([1], 1, filters=["lz4"])
+    for ask in (lambda: client.table("v", push_filters=KeyCaching()), lambda: table.push([1], 1, filters=KeyCaching())):
+        with pytest.raises(ConfigError, match=r"filters of a push are KeyCaching\(.*\); allowed: a list of filters"):
+            ask()
 
 
 def test_workers_draw_their_own_random_numbers(two_servers):

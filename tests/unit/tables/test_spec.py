@@ -121,12 +121,27 @@ def test_what_is_no_table_is_refused(data):
     assert isinstance(caught.value, ParacelError)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("addd", " Did you mean 'add'?"),
+        ("adagrad", " Did you mean paracel.optim.adagrad(learning_rate)?"),
+        ("adm", " Did you mean paracel.optim.adam(learning_rate)?"),
+        ("quick", ""),
+    ],
+)
+def test_an_updater_that_is_none_points_to_what_may_be_meant(name, hint):
+    with pytest.raises(ConfigError) as caught:
+        make_spec("t", updater=name)
+    assert str(caught.value) == f"no updater {name!r}; built in: add, sub, mul, max, min, assign.{hint}"
+
+
 def test_tables_that_differ_are_both_shown():
     ours = make_spec("t", 5, init=("normal", 0.1), updater=optim.sgd(0.1))
     theirs = make_spec("t", 6, init=2, updater=function_wire("m:f"))
     with pytest.raises(TableError) as caught:
         ours.check_same(theirs)
     text = str(caught.value)
-    assert "table 't' exists with size=5, init=Initial(kind='normal', scale=0.1, value=0), updater=" in text
-    assert "it was asked for with size=6, init=Initial(kind='constant', scale=0.0, value=2), updater=m:f" in text
+    assert "table 't' exists with size=5, init=('normal', 0.1), updater=" in text
+    assert "it was asked for with size=6, init=2, updater=m:f" in text
     assert "seed" not in text

@@ -5,7 +5,7 @@ import pytest
 from support.table_rules import uint64
 
 from paracel import optim
-from paracel.errors import TableError
+from paracel.errors import ServerFunctionError, TableError
 from paracel.functions import updater
 from paracel.ring import Ring
 from paracel.tables.merge import Pushed
@@ -113,7 +113,9 @@ def test_an_updater_that_fails_leaves_everything_as_it_was(what, size):
 
 def test_the_wrong_shape_is_named():
     table = table_of(updater=named(BAD["fewer rows"]))
-    with pytest.raises(ValueError, match=r"updater .*bad made float64 of shape \(1,\) of rows that are float64 of sh"):
+    with pytest.raises(
+        ServerFunctionError, match=r"updater .*bad made float64 of shape \(1,\) of rows that are float64 of"
+    ):
         push(table, [1, 2], [5, 6])
 
 
