@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-ALL_EXTRAS := mpich,sparse,compress,examples,test,dev,bench
+ALL_EXTRAS := mpich,sparse,compress,remote,examples,test,dev,bench
 
 .PHONY: run test check fmt bench examples clean
 

@@ -4,10 +4,11 @@ Worker ranks run the user's code; server processes hold consistent-hashed shards
 registered updaters, and keep an SSP clock that bounds how stale a worker's reads can be.
 """
 
-from paracel import filters, optim
+from paracel import checkpoint, filters, loading, optim
 from paracel.client import Client
 from paracel.errors import (
     CarryError,
+    CheckpointError,
     ClientClosed,
     ConfigError,
     ConnectionLost,
@@ -27,7 +28,7 @@ from paracel.errors import (
     WireError,
 )
 from paracel.functions import key_filter, server_function, updater
-from paracel.launch.embedded import connect
+from paracel.launch.embedded import Cluster, connect
 from paracel.paralg import paralg
 from paracel.program import main
 from paracel.table import Table, TableStatistics
@@ -35,8 +36,10 @@ from paracel.task import Task
 
 __all__ = [
     "CarryError",
+    "CheckpointError",
     "Client",
     "ClientClosed",
+    "Cluster",
     "ConfigError",
     "ConnectionLost",
     "CoordinatorLost",
@@ -56,9 +59,11 @@ __all__ = [
     "UpdateError",
     "WaitTimeout",
     "WireError",
+    "checkpoint",
     "connect",
     "filters",
     "key_filter",
+    "loading",
     "main",
     "optim",
     "paralg",

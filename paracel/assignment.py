@@ -21,7 +21,7 @@ class Assignment:
     def __init__(self, shards: int, replicas: int) -> None:
         self.replicas = replicas
         self.places: list[Place] = []
-        self._shards = shards
+        self.count = shards
         self._wanted: list[Chain] = []
         self._servers: set[int] = set()
         self._gone: set[int] = set()
@@ -39,22 +39,22 @@ class Assignment:
         self._gone.add(server)
         for number, place in enumerate(self.places):
             if server in place.members or server in place.target:
-                chain = tuple(s for s in place.chain if s != server) or place.chain
-                joining = -1 if place.joining == server else place.joining
-                self.places[number] = Place(view, chain, joining, (), view if joining >= 0 else -1)
+                chain = tuple(s for s in place.chain if s != server)
+                joining = -1 if place.joining == server or not chain else place.joining  # nobody is left to fill it
+                self.places[number] = Place(view, chain or place.chain, joining, (), view if joining >= 0 else -1)
 
     def plan(self, servers: Collection[int], lost: Collection[int], view: int) -> None:
         """Decide where the shards should be, on these servers, and take the first steps."""
         self._servers, self._gone = set(servers), set(lost)
         if not self.places:
-            chains = first_chains(self._shards, sorted(servers), self.replicas) if servers else []
+            chains = first_chains(self.count, sorted(servers), self.replicas) if servers else []
             self.places = [Place(view, chain) for chain in chains]
             self._wanted = chains
             return
         living = [number for number, place in enumerate(self.places) if place.primary not in lost]
         wanted = wanted_chains([self.places[number].chain for number in living], servers, self.replicas)
         self._wanted = [place.chain for place in self.places]
-        for number, chain in zip(living, wanted, strict=True):
+        for number, chain in zip(living, wanted, strict=True) if servers else ():  # else all stays where it is
             self._wanted[number] = chain
         self._step(view)
 
@@ -96,13 +96,14 @@ class Assignment:
 
     def _step(self, view: int) -> None:
         """Begin what can be begun: each server is filled, and fills, with one shard at a time."""
+        for number, (place, wanted) in enumerate(zip(self.places, self._wanted, strict=True)):
+            if place.joining >= 0 and place.joining not in wanted and place.primary not in self._gone:
+                self.places[number] = Place(view, place.chain)
         busy = {server for place in self.places if place.joining >= 0 for server in (place.joining, place.chain[-1])}
         for number, (place, wanted) in enumerate(zip(self.places, self._wanted, strict=True)):
             missing = [server for server in wanted if server not in place.chain]
-            if place.primary in self._gone or place.joining in missing or place.target:
+            if place.primary in self._gone or place.joining >= 0 or place.target:
                 continue
-            if place.joining >= 0:  # it is not wanted any more
-                self.places[number] = place = Place(view, place.chain)
             if missing and not busy & {missing[0], place.chain[-1]}:
                 busy |= {missing[0], place.chain[-1]}
                 self.places[number] = replace(place, epoch=view, joining=missing[0], since=view)

@@ -10,6 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from paracel.errors import WireError
+
 Chain = tuple[int, ...]
 
 
@@ -17,8 +19,8 @@ Chain = tuple[int, ...]
 class Place:
     """Where one shard is, since the view `epoch`.
 
-    `joining` (-1: nobody) is a server that is being filled behind the chain, since the view `since`. With a `target`, the primary takes no
-    requests, until all copies are the same and the target is the chain. The last server of a chain that has lost all
+    `joining` (-1: nobody) is a server that is being filled behind the chain, since the view `since`. With a `target`,
+    the primary takes no requests, until all copies are the same and the target is the chain. The last server of a chain that has lost all
     of them stays in it: the shard is lost with it.
     """
 
@@ -44,9 +46,14 @@ class Place:
 
     @classmethod
     def from_wire(cls, values: Any) -> "Place":
-        """The reverse."""
-        epoch, chain, joining, target, since = values
-        return cls(int(epoch), tuple(map(int, chain)), int(joining), tuple(map(int, target)), int(since))
+        """The reverse; WireError for anything else."""
+        try:
+            epoch, chain, joining, target, since = values
+            return cls(
+                int(epoch), (int(chain[0]), *map(int, chain[1:])), int(joining), tuple(map(int, target)), int(since)
+            )
+        except (TypeError, ValueError, LookupError) as error:
+            raise WireError(f"not a place: {values!r}"[:300]) from error
 
 
 def first_chains(shards: int, servers: Sequence[int], replicas: int) -> list[Chain]:

@@ -1,13 +1,19 @@
-"""The command `prun`: arguments in, exit status out. What it does is in `paracel.launch`."""
+"""The commands `prun` and `paracel-ctl`: arguments in, exit status out.
+
+What they do is in `paracel.launch` and `paracel.control`.
+"""
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from importlib import metadata
 
-from paracel.errors import ConfigError, LaunchError
+from paracel.control import Controller, describe_status
+from paracel.errors import ConfigError, LaunchError, ParacelError
+from paracel.launch import jobfile
 from paracel.launch.describe import describe
-from paracel.launch.plan import METHODS, Options, make_plan
+from paracel.launch.plan import METHODS, ON_WORKER_LOSS, Options, make_plan
 from paracel.launch.supervise import run
 from paracel.launch.survey import survey
 
@@ -20,7 +26,11 @@ _EPILOG = """\
 Method local runs everything on this host. Method mpi starts the workers with mpiexec on the hosts of the hostfile
 and the servers with ssh, in this directory and with this Python, which must be there on each of them; all that
 goes over the network between workers and servers is encrypted, with keys made for the job.
+With --replicas the job goes on when servers are lost; `paracel-ctl` adds and removes servers while it runs.
 A hostfile has a host on each line: `host`, `host:n` or `host slots=n`. The exit status is the job's.
+"""
+_CONTROL_DESCRIPTION = """\
+Look at a running job of prun, and add or remove servers while its workers go on.
 """
 
 
@@ -43,6 +53,15 @@ def parse(arguments: Sequence[str]) -> tuple[Options, bool]:
         config_file=given.cfg_file,
         log_dir=given.log_dir,
         heartbeat_timeout=given.heartbeat_timeout,
+        replicas=given.replicas,
+        shards=given.shards,
+        replace=given.replace,
+        max_restarts=given.max_restarts,
+        on_worker_loss=given.on_worker_loss,
+        checkpoint_every=given.checkpoint_every,
+        checkpoint_dir=given.checkpoint_dir,
+        checkpoint_keep=given.checkpoint_keep,
+        restore=given.restore,
         verbose=given.verbose,
     )
     return options, given.dry_run
@@ -65,8 +84,25 @@ def _parser() -> argparse.ArgumentParser:
     add("-c", "--cfg_file", metavar="FILE", help="a JSON object with the script's settings, for paracel.main")
     add("--dry-run", action="store_true", help="print the plan (every command, host and environment) and stop")
     add("--log-dir", metavar="DIR", help="write server-N.log and workers.log there")
-    help_text = "a server that gives no sign of life for so long is lost (default: 30)"
-    add("--heartbeat-timeout", type=float, default=30.0, metavar="SECONDS", help=help_text)
+    add("--replicas", type=int, default=1, metavar="K", help="copies of all that servers hold (default: 1)")
+    help_text = (
+        "parts that all keys are divided into: as many servers there may come to be (default: N, or 4 N with replicas)"
+    )
+    add("--shards", type=int, metavar="S", help=help_text)
+    help_text = "a server that gives no sign of life for so long is lost (default: 30, or 3 with replicas)"
+    add("--heartbeat-timeout", type=float, metavar="SECONDS", help=help_text)
+    add("--replace", action="store_true", help="start another server in the place of one that is lost")
+    add("--max-restarts", type=int, default=0, metavar="N", help="start workers that fail anew, N times at most")
+    help_text = "write all that servers hold to the checkpoint directory, every N clocks"
+    add("--checkpoint-every", type=int, default=0, metavar="N", help=help_text)
+    help_text = "where checkpoints are written: a directory that all hosts share, or a URL for fsspec"
+    add("--checkpoint-dir", default="", metavar="DIR", help=help_text)
+    add("--checkpoint-keep", type=int, default=3, metavar="N", help="how many checkpoints stay (default: 3)")
+    add("--restore", default="", metavar="DIR", help="begin from a checkpoint, or from the newest one in DIR")
+    choices = " or ".join(ON_WORKER_LOSS)
+    add(
+        "--on-worker-loss", metavar="WHAT", help=f"{choices}: what to do when workers fail (default: by --max-restarts)"
+    )
     add("-v", "--verbose", action="store_true", help="say what is started, where, and how and when it ended")
     add("--version", action="version", version=f"paracel {_version()}", help="print the version and stop")
     add("script", help="the Python script that each worker runs")
@@ -102,3 +138,59 @@ def main(arguments: Sequence[str]) -> int:
 def prun() -> None:
     """The console script."""
     sys.exit(main(sys.argv[1:]))
+
+
+# --- paracel-ctl -----------------------------------------------------------------------------------------------
+
+
+def _control_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="paracel-ctl", description=_CONTROL_DESCRIPTION, allow_abbrev=False)
+    job = argparse.ArgumentParser(add_help=False)
+    help_text = "the process id of the job's prun, or its file (default: the one job that runs here)"
+    job.add_argument("--job", metavar="PID|FILE", help=help_text)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("status", parents=[job], help="show servers, shards, workers, and what is on its way")
+    servers = commands.add_parser("servers", help="add servers to the job, or remove some")
+    actions = servers.add_subparsers(dest="action", required=True)
+    limit = argparse.ArgumentParser(add_help=False)
+    help_text = "wait so long for everything to be in its place (default: 600)"
+    limit.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help=help_text)
+    add = actions.add_parser("add", parents=[job, limit], help="start servers, which take their share of all there is")
+    add.add_argument("count", type=_at_least_one, nargs="?", default=1, metavar="N", help="how many (default: 1)")
+    add.add_argument("--host", help="one of the job's hosts for servers (default: where the fewest are)")
+    remove = actions.add_parser("remove", parents=[job, limit], help="end servers, once others have all they had")
+    remove.add_argument("servers", type=int, nargs="+", metavar="NUMBER", help="as `paracel-ctl status` shows it")
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of servers, from 1")
+    return int(text)
+
+
+def control(arguments: Sequence[str]) -> int:
+    """Do what `arguments` ask of a running job; the exit status of `paracel-ctl`."""
+    given = _control_parser().parse_args(arguments)
+    try:
+        job = jobfile.find(given.job)
+        with Controller(job) as controller:
+            if given.command == "status":
+                print(*describe_status(job, controller.status(), time.time()), sep="\n")
+            elif given.action == "add":
+                controller.add_servers(given.count, given.host, given.timeout, _say)
+            else:
+                controller.remove_servers(given.servers, given.timeout, _say)
+    except ParacelError as error:
+        print(f"paracel-ctl: error: {error}", file=sys.stderr)
+        return _USAGE_ERROR if isinstance(error, ConfigError) else 1
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def paracel_ctl() -> None:
+    """The console script."""
+    sys.exit(control(sys.argv[1:]))

@@ -2,12 +2,14 @@
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Self
 
 from numpy.typing import DTypeLike
 
+from paracel import checkpointing
 from paracel import messages as m
 from paracel.checks import check_count, check_staleness
 from paracel.connection import Connection
@@ -376,11 +378,21 @@ class Client:
             self._run(self._session.leave)
             self._in_quorum = False
 
-    def enter(self) -> None:
-        """Be in the quorum again, level with the fastest worker."""
+    def enter(self, level: int = -1) -> None:
+        """Be in the quorum again, level with the fastest worker; `level` is that of `Session.enter`."""
         if self.worker is not None:
-            self._run(self._session.enter)
+            self._run(partial(self._session.enter, level))
             self._in_quorum = True
+
+    @property
+    def begun_at(self) -> int:
+        """The clock at which all workers were level when this one entered last."""
+        return self._session.level
+
+    @property
+    def restarts(self) -> int:
+        """How often the job's workers have been started anew (`prun --max-restarts`)."""
+        return max(0, self._session.attempt - 1)
 
     def is_cached(self, key: str) -> bool:
         """Whether a read of the key now would be answered from the cache."""
@@ -399,8 +411,35 @@ class Client:
         return self._session.last_read_clock
 
     def statistics(self) -> list[m.Statistics]:
-        """The counters of each server."""
-        return list(self._run(lambda: self._session.ask_all(m.GetStatistics(), list)))
+        """The counters of each server that answers for something."""
+        told = self._run(lambda: self._session.ask_all(m.GetStatistics(), list))  # each is asked once for each shard
+        return list({each.server: each for each in told}.values())
+
+    # --- checkpoints --------------------------------------------------------------------------------------
+
+    def checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write all that the servers hold to a folder that they all, and this process, can reach; or a URL for fsspec.
+
+        Each shard is written as it is at one moment, and serves meanwhile; so that it is the same moment for all,
+        nobody else should change anything (`paralg.paracel_checkpoint` sees to it). An older checkpoint in the folder
+        is replaced once the new one is whole. CheckpointError says what could not be written.
+        """
+        checkpointing.save(self._connection, path)
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Make the servers hold what a checkpoint has, or the newest one in the folder, and nothing else.
+
+        Workers are at the clocks that they had committed then. Tables are to be opened anew. CheckpointError names a
+        file that is missing or damaged; then nothing has changed.
+        """
+        checkpointing.restore(self._connection, path)
+        self.rejoin()
+
+    def rejoin(self) -> None:
+        """Somebody has restored a checkpoint: forget what was read, and be at the clock that the servers have."""
+        self._session.forget_cached()
+        self._session.tables.clear()
+        self.enter()
 
     # --- closing ------------------------------------------------------------------------------------------
 
@@ -418,17 +457,27 @@ class Client:
             if self._on_close:
                 self._on_close()
 
-    def __enter__(self) -> Self:
-        return self
+    def abandon(self) -> None:
+        """Close after a failure. Where workers are started anew, this one stays in the quorum: none goes on without it.
 
-    def __exit__(self, kind: type[BaseException] | None, *_exc: object) -> None:
-        if kind is None:
-            self.close()
+        Elsewhere it is `close`, and an error of that is not raised.
+        """
+        if self._session.attempt and not self.closed and not self._connection.forked:
+            self._connection.abandon()
             return
         try:
             self.close()
         except (ParacelError, KeyboardInterrupt):  # the first error is the one to show
             logger.debug("closing after an error", exc_info=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if kind is None or (isinstance(error, SystemExit) and not error.code):
+            self.close()
+        else:
+            self.abandon()
 
 
 def _writable(key: str) -> str:

@@ -19,16 +19,21 @@ class SspClock(Generic[Parked]):
         self._clocks: dict[int, int] = dict.fromkeys(workers, 0)
         self._running = set(self._clocks)
         self._value = 0
+        #: How often the workers were started, where they are started anew if they fail.
+        self.attempt = 0
+        self._levels: dict[int, int] = {}
         self._waiting: list[tuple[int, int, Parked]] = []
         self._order = count()
 
     def state(self) -> list[Any]:
         """All that it is, but for what waits: as plain values."""
-        return [dict(self._clocks), sorted(self._running), self._value]
+        return [dict(self._clocks), sorted(self._running), self._value, self.attempt, dict(self._levels)]
 
     def restore(self, state: list[Any]) -> None:
-        """Become what `state` says; what waits is dropped."""
+        """Become what `state` says, or its first three parts; what waits is dropped."""
         self._clocks, self._running, self._value = dict(state[0]), set(state[1]), int(state[2])
+        if len(state) > 3:
+            self.attempt, self._levels = int(state[3]), dict(state[4])
         self.drop_parked()
 
     def drop_parked(self) -> None:
@@ -50,6 +55,16 @@ class SspClock(Generic[Parked]):
         """How many reads wait."""
         return len(self._waiting)
 
+    @property
+    def running(self) -> frozenset[int]:
+        """The workers of the quorum."""
+        return frozenset(self._running)
+
+    def take_parked(self) -> list[Parked]:
+        """What waits, oldest need first; it does not wait here any more."""
+        waiting, self._waiting = sorted(self._waiting), []
+        return [item for _, _, item in waiting]
+
     def slowest(self) -> list[int]:
         """The running workers whose clock is the server's clock: those that everyone waits for."""
         return sorted(worker for worker in self._running if self._clocks[worker] == self._value)
@@ -62,6 +77,23 @@ class SspClock(Generic[Parked]):
         """Keep the item until the clock has reached `minimum`."""
         heapq.heappush(self._waiting, (minimum, next(self._order), item))
 
+    def begin_attempt(self, attempt: int) -> bool:
+        """The workers are started anew: all are in the quorum, each with what it has committed. False if that is known.
+
+        The clock may go back: of those to whom a read promised more nobody is left. What waited is dropped.
+        """
+        if attempt <= self.attempt:
+            return False
+        self.attempt = attempt
+        self._running = set(self._clocks)
+        self._value = min(self._clocks.values(), default=0)
+        self.drop_parked()
+        return True
+
+    def level(self, number: int) -> int:
+        """Where the fastest was when this level was first named."""
+        return self._levels.setdefault(number, max(self._clocks.values(), default=0))
+
     def enter(self, worker: int) -> int:
         """The commits of a worker that is (again) here. One that had left is level with the fastest now.
 
@@ -71,6 +103,14 @@ class SspClock(Generic[Parked]):
             self._clocks[worker] = max(self._clocks.values())
             self._running.add(worker)
         return self._clocks.get(worker, 0)
+
+    def enter_at(self, worker: int, level: int) -> list[Parked]:
+        """Let a worker be in the quorum, at the level or where it was beyond that. Returns what is released."""
+        at_least = self.level(level)
+        if worker in self._clocks:
+            self._clocks[worker] = max(at_least, self._clocks[worker])
+            self._running.add(worker)
+        return self._advance()
 
     def commit(self, worker: int, clock: int) -> list[Parked]:
         """Note that the worker has committed `clock` times. Returns what is released, oldest need first.

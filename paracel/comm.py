@@ -14,12 +14,16 @@ import sys
 import termios
 import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import redirect_stderr, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, suppress
 from functools import cache
 from io import StringIO
+from itertools import accumulate
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from paracel.errors import LaunchError
 
@@ -154,6 +158,39 @@ class Comm:
                 for piece in self._receive(size, rank):
                     yield rank, piece
 
+    def alltoallv(self, items: NDArray[Any], counts: Sequence[int]) -> NDArray[Any]:
+        """Send the first `counts[0]` items to rank 0, the next `counts[1]` to rank 1, ...; what came, by rank.
+
+        `items` has shape (sum(counts), ...), and everywhere the same dtype and the same shape but for the first axis.
+        """
+        assert len(counts) == self.size
+        assert sum(counts) == len(items)
+        if self._own is None:
+            return items
+        self.barrier()
+        from mpi4py import MPI
+
+        coming = np.empty(self.size, np.int64)
+        self._own.Alltoall(np.array(counts, np.int64), coming)
+        received = np.empty((int(coming.sum()), *items.shape[1:]), items.dtype)
+        # Counted in items: MPI's counts may be C ints, which bytes soon exceed.
+        size = items.dtype.itemsize * int(np.prod(items.shape[1:], dtype=np.int64))
+        item = MPI.BYTE.Create_contiguous(size).Commit()
+        try:
+            self._own.Alltoallv(
+                [_as_bytes(items), list(counts), _starts(counts), item],
+                [_as_bytes(received), coming.tolist(), _starts(coming.tolist()), item],
+            )
+        finally:
+            item.Free()
+        return received
+
+    def free(self) -> None:
+        """Give back the duplicate of the communicator. Collective; nothing may be called after it."""
+        if self._own is not None:
+            self._own.Free()
+            self._own = None
+
     def abort(self, code: int) -> NoReturn:
         """End every rank of the job at once, with exit code `code`. Only one rank needs to call it."""
         _flush()
@@ -219,6 +256,22 @@ def world() -> Comm:
     launcher's (each rank would then believe that it is alone).
     """
     return _mpi_world() if under_mpi() else Comm(SerialComm())
+
+
+@contextmanager
+def ranks_of(comm: "Comm | MpiComm | None") -> Iterator[Comm]:
+    """What functions take that work for several ranks: a `Comm`, mpi4py's communicator, or None for this process alone.
+
+    Under MPI, entering and leaving it are collective.
+    """
+    if isinstance(comm, Comm):
+        yield comm
+        return
+    ranks = Comm(SerialComm() if comm is None else comm)
+    try:
+        yield ranks
+    finally:
+        ranks.free()
 
 
 def install_abort_hook(comm: Comm) -> None:
@@ -297,6 +350,14 @@ def _pauses() -> Iterator[float]:
 
 def _piece(data: bytes | bytearray, begin: int) -> memoryview:
     return memoryview(data)[begin : begin + _PIECE]
+
+
+def _as_bytes(items: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(items).reshape(-1).view(np.uint8)
+
+
+def _starts(counts: Sequence[int]) -> list[int]:
+    return [0, *accumulate(counts[:-1])]
 
 
 def _wait_taken(timeout: float = 2.0, passing_on: float = 0.1) -> None:

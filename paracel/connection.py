@@ -93,6 +93,13 @@ class Connection:
             self._send(COORDINATOR, Envelope(0, 0, 0, m.Goodbye(-1 if worker is None else worker)))
             self._close_sockets()
 
+    def abandon(self) -> None:
+        """Close without a word, as a process does that dies. May be called twice."""
+        with self.lock:
+            if not self.closed:
+                self.closed = True
+                self._close_sockets()
+
     def _close_sockets(self) -> None:
         for link in (*self._links.values(), self._coordinator):
             link.close(linger=1.0)

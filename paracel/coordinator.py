@@ -3,25 +3,30 @@
 import contextlib
 import logging
 import os
+import secrets
 import shutil
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Self
 
 from paracel import wire
-from paracel.errors import LaunchError, WireError
+from paracel.checkpointing import absolute, chosen
+from paracel.errors import ConfigError, LaunchError, WireError
 from paracel.membership import JobStatistics, Membership
-from paracel.messages import Envelope, Statistics
-from paracel.settings import ServerConfig
+from paracel.messages import Control, Controlled, Envelope, Failure, Message, Saved, Statistics
+from paracel.saves import Saves
+from paracel.settings import Checkpoints, ServerConfig
 from paracel.strangers import Strangers
 from paracel.transport import Frames, Link, Listener, Signal, new_identity, new_key, wait_any
 
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 0.5
+NO_CHECKPOINTS = Checkpoints()
 _SOCKET_PATH_MAX = 90  # of 107 bytes that the kernel allows
 
 
@@ -42,9 +47,19 @@ class Coordinator:
         heartbeat_timeout: float = 30.0,
         replicas: int = 1,
         shards: int | None = None,
+        checkpoints: Checkpoints = NO_CHECKPOINTS,
+        resumable: bool = False,
     ) -> None:
+        """Where the workers are started anew if they fail, the job is `resumable`."""
+        #: Has servers started, so many on a host (None: any); their numbers. ConfigError. Called on a thread.
+        self.on_add: Callable[[int, str | None], list[int]] = _add_nothing
         self._heartbeat_timeout = heartbeat_timeout
-        self._membership = Membership(servers, workers, heartbeat_timeout, replicas, shards)
+        self._membership = Membership(servers, workers, heartbeat_timeout, replicas, shards, resumable=resumable)
+        self._checkpoints, self._token = checkpoints, secrets.token_hex(4)
+        self._restore = chosen(checkpoints.restore) if checkpoints.restore else ""
+        self._folder_of_checkpoints = absolute(checkpoints.folder) if checkpoints.every else ""
+        saves = (self._membership.assignment.count, self._folder_of_checkpoints, checkpoints.keep, self._token)
+        self._saves = Saves(*saves) if checkpoints.every else None
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._folder = private_folder() if endpoint is None else ""
@@ -82,6 +97,10 @@ class Coordinator:
             log_level=log_level,
             paths=tuple(paths),
             heartbeat_timeout=self._heartbeat_timeout,
+            checkpoint_every=self._checkpoints.every,
+            checkpoint_dir=self._folder_of_checkpoints,
+            checkpoint_token=self._token,
+            restore=self._restore,
         ).to_json()
 
     def start(self) -> None:
@@ -113,6 +132,16 @@ class Coordinator:
         with self._lock:
             self._membership.expect(server)
 
+    def new_servers(self, count: int) -> list[int]:
+        """Let so many new servers register; their numbers. ConfigError if there would be too many."""
+        with self._lock:
+            return self._membership.new_servers(count)
+
+    def restart_workers(self) -> None:
+        """All workers that there were are gone, and are started anew."""
+        with self._lock:
+            self._membership.start_anew()
+
     def remove_server(self, server: int) -> None:
         """Move all that a server has to the others; then it is among the statistics' `removed`. ConfigError."""
         with self._lock:
@@ -133,6 +162,8 @@ class Coordinator:
         self._signal.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._saves is not None:
+            self._saves.close()
         self._listener.close()
         self._signal.close()
         self._news.close()
@@ -177,11 +208,35 @@ class Coordinator:
         except WireError as error:
             self._listener.send(sender, self._strangers.refuse(sender, str(error)))
             return
+        if isinstance(message, Saved):
+            if self._saves is not None:
+                self._saves.take(message)
+            self._listener.send(sender, frames)  # the server ends only when it knows that this is known
+            return
+        if isinstance(message, Control):
+            self._listener.send(sender, wire.encode(Envelope(0, 0, 0, self._controlled(message))))
+            return
         with self._changed:
             answers = list(self._membership.handle(sender, message, _alive))
             self._changed.notify_all()
         for receiver, answer in answers:
             self._listener.send(receiver, wire.encode(Envelope(0, 0, 0, answer)))
+
+    def _controlled(self, message: Control) -> Message:
+        try:
+            match message.command, message.arguments:
+                case "status", []:
+                    statistics = self.statistics()
+                    return Controlled({**asdict(statistics), "settled": statistics.settled})
+                case "add", [int(count), None | str() as host] if count >= 1:
+                    return Controlled(self.on_add(count, host))
+                case "remove", [int(), *_] as servers:
+                    with self._lock:
+                        self._membership.remove_all(servers)
+                    return Controlled(servers)
+        except ConfigError as error:
+            return Failure("ConfigError", str(error))
+        return Failure("RequestError", f"a coordinator does not take {message.command!r} {message.arguments}")
 
     def _publish(self) -> None:
         """Tell all servers of a new view, and the clients too if it is about servers."""
@@ -233,6 +288,10 @@ class Coordinator:
                     self._membership.server_exited(server, str(error))
                     self._changed.notify_all()
         return server in self._links
+
+
+def _add_nothing(_count: int, _host: str | None) -> list[int]:
+    raise ConfigError("the servers of this job are its script's own, which can start more (Cluster.add_server)")
 
 
 def _alive(host: str, pid: int) -> bool:

@@ -2,7 +2,8 @@
 
 ParacelError
 ├── ConfigError (ValueError)          an option, argument or configuration key that cannot be
-│   └── LoadError                     an input file that cannot be read as asked
+│   ├── LoadError                     an input file that cannot be read as asked
+│   └── CheckpointError               a checkpoint that cannot be written, or is not whole
 ├── CarryError (TypeError)            a key or value that cannot be carried to the servers
 ├── FunctionError (ValueError)        an updater, filter or server function that is not usable
 ├── KeyNotFound (KeyError)            a read of keys that nobody wrote
@@ -34,6 +35,10 @@ class ConfigError(ParacelError, ValueError):
 
 class LoadError(ConfigError):
     """An input file cannot be read as asked."""
+
+
+class CheckpointError(ConfigError):
+    """A checkpoint cannot be written or read; the text names the file and what is wrong with it."""
 
 
 class CarryError(ParacelError, TypeError):

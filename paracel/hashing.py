@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest, xxh3_128_digest
+from xxhash import xxh3_64_intdigest, xxh3_128, xxh3_128_digest
 
 Keys = NDArray[np.uint64]
 
@@ -15,6 +15,8 @@ SLOT_BITS = 10
 _SHIFT = 64 - SLOT_BITS
 #: The 64-bit hash of some bytes, an int (XXH3).
 hash_bytes = xxh3_64_intdigest
+#: The 128-bit hash of bytes that come one after the other (XXH3): `update`, `digest`, `hexdigest`.
+Hasher = xxh3_128
 
 
 def digest(keys: Keys) -> bytes:

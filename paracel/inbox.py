@@ -14,6 +14,8 @@ from paracel.values import size_of, sizes
 
 UNCONFIRMED_BYTES = 256 * 1024 * 1024
 WINDOW = 65536
+#: No request has a higher number, whatever a stranger says: it is to be told to other servers.
+LAST = (1 << 63) - 1
 
 
 @dataclass(slots=True)
@@ -27,13 +29,15 @@ class Peer:
     replies: dict[int, Message] = field(default_factory=dict)
     reply_bytes: dict[int, int] = field(default_factory=dict)
     unconfirmed: int = 0
+    paused: bool = False
 
     def confirm(self, up_to: int) -> None:
         """Drop what is kept for requests whose replies have arrived, and do not wait for those."""
+        up_to = min(up_to, LAST)
         self.confirmed = max(self.confirmed, up_to)
-        while self.next <= up_to:  # another server had answered them, and they changed nothing
-            self.held.pop(self.next, None)
-            self.next += 1
+        if self.next <= up_to:  # another server had answered them, and they changed nothing
+            self.held = {number: envelope for number, envelope in self.held.items() if number > up_to}
+            self.next = up_to + 1
         while self.reply_bytes:
             oldest = next(iter(self.reply_bytes))
             if oldest > up_to:
@@ -91,6 +95,7 @@ class Inbox:
         for peer in self._peers.values():
             peer.running.clear()
             peer.held.clear()
+            peer.paused = False
 
     def take(self, sender: bytes, envelope: Envelope) -> Iterator[Envelope]:
         """Note what the message brings; the requests to run now, in order, each before the next is taken.
@@ -113,6 +118,22 @@ class Inbox:
         if peer is not None:
             yield from self._ready(peer)
 
+    def pause(self, sender: bytes) -> None:
+        """Let the sender's further requests wait."""
+        if sender in self._peers:
+            self._peers[sender].paused = True
+
+    def is_paused(self, sender: bytes) -> bool:
+        """Whether the sender's requests wait."""
+        return sender in self._peers and self._peers[sender].paused
+
+    def go_on(self) -> list[bytes]:
+        """Let all requests run that were to wait; their senders, to be resumed."""
+        paused = [sender for sender, peer in self._peers.items() if peer.paused]
+        for sender in paused:
+            self._peers[sender].paused = False
+        return paused
+
     def in_want(self, sender: bytes) -> Envelope | None:
         """The sender's next request, if it is here and cannot run."""
         peer = self._peers.get(sender)
@@ -126,7 +147,7 @@ class Inbox:
         return repeated
 
     def _ready(self, peer: Peer) -> Iterator[Envelope]:
-        while peer.next in peer.held and peer.unconfirmed <= UNCONFIRMED_BYTES:
+        while peer.next in peer.held and peer.unconfirmed <= UNCONFIRMED_BYTES and not peer.paused:
             envelope = peer.held[peer.next]
             if not self._can_run(envelope.message):
                 return
@@ -160,9 +181,9 @@ class Inbox:
         peer.reply_bytes[number] = size
 
     def was_answered(self, sender: bytes, request: int) -> bool:
-        """Whether the request was answered, by this server or by one whose place it took."""
+        """Whether the request was answered, by this server or by one whose place it took; or has no number."""
         peer = self._peers.get(sender)
-        return peer is not None and (request <= peer.confirmed or request in peer.reply_bytes)
+        return request < 1 or (peer is not None and (request <= peer.confirmed or request in peer.reply_bytes))
 
     def stored(self, sender: bytes, request: int) -> Message | None:
         """The reply that is kept for a request."""

@@ -1,45 +1,28 @@
-"""Text files as lists of lines, the whole or one worker's part.
+"""Text files as lists of lines, or as blocks of whole lines: all of a source, or one worker's part.
 
 Reads files and nothing else: no MPI, no sockets, no opinion on what a line means.
 
 A line belongs to the part in whose byte range its first byte lies, so each line is loaded exactly once
 whatever the sizes and the number of parts. Lines end as in Python's universal newlines (`\\n`, `\\r\\n`, a
 lone `\\r`); a file's end also ends its last line. Files are UTF-8; a byte order mark at a file's start is
-dropped.
+dropped. Packed files are read whole, by the part to which the middle of the file belongs.
 """
 
-import glob
 import os
-import stat
-from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 from paracel.errors import ConfigError, LoadError
 from paracel.partition import ByteRange, split
+from paracel.sources import FilePath, Source, expand, files_of, opened
 
-FilePath: TypeAlias = str | os.PathLike[str]
-Source: TypeAlias = FilePath | Iterable[FilePath]
+__all__ = ["FilePath", "Source", "blocks", "chunks", "expand", "iter_parts", "line_number", "load_all", "load_lines"]
 
 # Decoding a piece that fits the processor's cache is about twice as fast as decoding a whole file at once,
 # and one wide character then widens only its own piece.
 _BLOCK = 1 << 20
 # A line end is mostly found in the first piece looked at.
 _PEEK = 1 << 14
-
-
-def expand(source: Source) -> list[str]:
-    """The files that `source` names: a path, a glob (`**` is recursive), or several of them.
-
-    Paths keep the order given; what a glob matches is sorted, without directories. No file comes twice. A
-    path that exists is that file, even if it holds glob characters. LoadError when nothing is found.
-    """
-    named = [source] if isinstance(source, str | os.PathLike) else source
-    if not isinstance(named, Iterable):
-        raise LoadError(f"input is {source!r}; give a path, a glob, or a list of them")
-    found = dict.fromkeys(file for path in named for file in _expand_one(path))
-    if not found:
-        raise LoadError(f"input is {source!r}, which names no file; give a path, a glob, or a list of them")
-    return list(found)
 
 
 def load_lines(source: Source, part: int, parts: int) -> list[str]:
@@ -50,7 +33,7 @@ def load_lines(source: Source, part: int, parts: int) -> list[str]:
     """
     if not 0 <= part < parts:
         raise ConfigError(f"part {part} of {parts} does not exist; parts are numbered from 0 to parts - 1")
-    return _load(_plan(source, parts)[part])
+    return lines_of(plan(source, parts)[part])
 
 
 def load_all(source: Source) -> list[str]:
@@ -63,60 +46,54 @@ def iter_parts(source: Source, parts: int) -> Iterator[list[str]]:
 
     Wrong paths are found at the call, bytes that are not UTF-8 when their part is read.
     """
-    return (_load(ranges) for ranges in _plan(source, parts))
+    return (lines_of(ranges) for ranges in plan(source, parts))
 
 
-def _expand_one(path: FilePath) -> list[str]:
-    if not isinstance(path, str | os.PathLike):
-        raise LoadError(f"{path!r} is not a path; give a path, a glob, or a list of them")
-    name = os.fspath(path)
-    if os.path.exists(name):
-        return [name]
-    if not glob.has_magic(name):
-        raise LoadError(f"no such file: {name!r} (looked for in {os.getcwd()!r})")
-    matches = [match for match in glob.glob(name, recursive=True) if not os.path.isdir(match)]
-    if not matches:
-        raise LoadError(f"no file matches {name!r} (looked for in {os.getcwd()!r})")
-    return sorted(matches)
+def plan(source: Source, parts: int) -> list[tuple[ByteRange, ...]]:
+    """The byte ranges of each of `parts` parts."""
+    files = files_of(source)
+    return split([(file.path, file.size) for file in files], parts, {file.path for file in files if file.whole})
 
 
-def _plan(source: Source, parts: int) -> list[tuple[ByteRange, ...]]:
-    return split([(path, _size(path)) for path in expand(source)], parts)
+def chunks(source: Source, size: int) -> list[ByteRange]:
+    """All the bytes in order, in ranges of about `size` bytes; packed files whole."""
+    total = sum(file.size for file in files_of(source))
+    return [piece for share in plan(source, max(1, -(-total // size))) for piece in share]
 
 
-def _size(path: str) -> int:
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise LoadError(f"cannot read {path!r}: {error.strerror}") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise LoadError(f"{path!r} is a directory; name its files, for instance {os.path.join(path, '*')!r}")
-    if not stat.S_ISREG(status.st_mode):
-        raise LoadError(f"{path!r} is not a regular file, so it cannot be read in parts; copy it to a file")
-    return status.st_size
+def lines_of(ranges: Iterable[ByteRange]) -> list[str]:
+    """The lines that begin in the ranges."""
+    return [line for piece in ranges for offset, data in blocks(piece) for line in _split_lines(data, piece, offset)]
 
 
-def _load(ranges: Sequence[ByteRange]) -> list[str]:
-    lines: list[str] = []
-    for piece in ranges:
-        try:
-            with open(piece.path, "rb") as file:
-                for offset, data in _blocks(file, piece):
-                    lines += _split_lines(data, piece.path, offset)
-        except OSError as error:
-            raise LoadError(f"cannot read {piece.path!r}: {error.strerror}") from error
-    return lines
+def blocks(piece: ByteRange) -> Iterator[tuple[int, memoryview]]:
+    """The lines that begin in `piece`, as (offset, bytes): each of whole lines, with their line ends as they are.
+
+    Of a packed file, bytes and offsets are those of what was packed. A byte order mark is still there.
+    """
+    with opened(piece.path) as file:
+        yield from _whole_blocks(file) if piece.whole else _blocks(file, piece)
+
+
+def line_number(path: str, offset: int, *, whole: bool = False) -> int:
+    """The number, from 1, of the line that begins at `offset`."""
+    count = 1
+    if not offset:
+        return count
+    for begin, data in blocks(ByteRange(path, 0, offset, whole)):
+        before = bytes(data[: max(0, offset - begin)])
+        count += before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
+    return count
 
 
 def _blocks(file: BinaryIO, piece: ByteRange) -> Iterator[tuple[int, memoryview]]:
-    """The lines that begin in `piece`, as (offset, bytes) of whole lines each."""
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     if size < piece.end:
         raise LoadError(_shrunk(piece.path))
-    begin = _line_start(file, piece.begin, piece.end)
+    begin = _line_start(file, piece.begin, piece.end, piece.path)
     if begin == piece.end:
         return
-    end = _line_start(file, piece.end, size)
+    end = _line_start(file, piece.end, size, piece.path)
     rest = b""
     file.seek(begin)
     while begin + len(rest) < end:
@@ -129,14 +106,26 @@ def _blocks(file: BinaryIO, piece: ByteRange) -> Iterator[tuple[int, memoryview]
         begin, rest = begin + cut, data[cut:]
 
 
-def _line_start(file: BinaryIO, position: int, limit: int) -> int:
+def _whole_blocks(file: BinaryIO) -> Iterator[tuple[int, memoryview]]:
+    begin, rest = 0, b""
+    while more := file.read(max(_BLOCK, len(rest))):
+        data = rest + more
+        cut = data.rfind(b"\n") + 1
+        if cut:
+            yield begin, memoryview(data)[:cut]
+        begin, rest = begin + cut, data[cut:]
+    if rest:
+        yield begin, memoryview(rest)
+
+
+def _line_start(file: BinaryIO, position: int, limit: int, path: str) -> int:
     """The first line start at or after `position`; `limit` if there is none before it."""
     if position == 0:
         return 0
     at = position - 1
     file.seek(at)
     while at < limit:
-        data = _read(file, min(_PEEK, limit - at), file.name)
+        data = _read(file, min(_PEEK, limit - at), path)
         newline = data.find(b"\n")
         carriage_return = data.find(b"\r", 0, newline if newline >= 0 else None)
         found = carriage_return if carriage_return >= 0 else newline
@@ -158,7 +147,8 @@ def _shrunk(path: str) -> str:
     return f"{path!r} became shorter while it was being read; load it again when nothing writes to it"
 
 
-def _split_lines(data: memoryview, path: str, offset: int) -> list[str]:
+def decoded(data: memoryview, path: str, offset: int) -> str:
+    """A block as text, its byte order mark dropped, and its line ends all `\\n`. LoadError names what is not UTF-8."""
     try:
         text = str(data, "utf-8")
     except UnicodeDecodeError as error:
@@ -171,7 +161,11 @@ def _split_lines(data: memoryview, path: str, offset: int) -> list[str]:
         text = text.removeprefix("\ufeff")
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    lines = text.split("\n")
+    return text
+
+
+def _split_lines(data: memoryview, piece: ByteRange, offset: int) -> list[str]:
+    lines = decoded(data, piece.path, offset).split("\n")
     if not lines[-1]:  # what follows the last line end is not a line
         lines.pop()
     return lines

@@ -80,8 +80,17 @@ class Membership:
     """The state of one job."""
 
     def __init__(
-        self, servers: int, workers: int, heartbeat_timeout: float, replicas: int = 1, shards: int | None = None
+        self,
+        servers: int,
+        workers: int,
+        heartbeat_timeout: float,
+        replicas: int = 1,
+        shards: int | None = None,
+        *,
+        resumable: bool = False,
     ) -> None:
+        """In a job that is `resumable`, the workers are started anew if they fail."""
+        self.attempt = int(resumable)
         self.expected = servers
         self.workers = workers
         self.assignment = Assignment(shards or servers, replicas)
@@ -140,7 +149,7 @@ class Membership:
         """The membership as it is now."""
         hosts = {worker: f"{status.host}, pid {status.pid}" for worker, status in self._joined.items()}
         shards = [place.to_wire() for place in self.assignment.places]
-        return m.View(self._number, self.addresses, dict(self._lost), self.workers, hosts, shards)
+        return m.View(self._number, self.addresses, dict(self._lost), self.workers, hosts, shards, self.attempt)
 
     def statistics(self) -> JobStatistics:
         """What is known of everyone."""
@@ -195,7 +204,7 @@ class Membership:
             return m.Failure("RequestError", f"there is no server {server}")
         if server in self._lost:
             return self.view()
-        self._silence[server] = 0.0
+        self._silence.pop(server, None)
         named = min(busy, self._named_busy.get(server, 0))
         if busy - named >= BUSY_SECONDS:
             known, named = self._servers[server], busy
@@ -208,7 +217,7 @@ class Membership:
 
     def heard(self, server: int, statistics: m.Statistics) -> None:
         """A server's answer to the question for its statistics."""
-        self._silence[server] = 0.0
+        self._silence.pop(server, None)
         known = self._servers[server]
         self._servers[server] = ServerStatistics(
             server, known.address, known.host, known.pid,
@@ -220,11 +229,12 @@ class Membership:
         """A server's process has ended."""
         if server in self._lost:
             return
-        self._lost[server] = reason
+        goes = server in self._leaving and not self.assignment.has(server)
+        self._lost[server] = "it was removed" if goes else reason
         self._number += 1
         self.news = True
         self.assignment.lose(server, self._number)
-        if server in self._leaving and not self.assignment.has(server):
+        if goes:
             logger.info("server %d has gone, as it was asked to", server)
         else:
             logger.error("server %d is gone: %s", server, reason)
@@ -233,6 +243,40 @@ class Membership:
     def expect(self, server: int) -> None:
         """Let a new server register."""
         self._awaited.add(server)
+
+    def new_servers(self, count: int) -> list[int]:
+        """The numbers of servers that may register now. ConfigError if there would be more than shards."""
+        gone = self._lost.keys() | self._leaving
+        coming = len((self._servers.keys() | self._awaited) - gone)
+        shards = self.assignment.count
+        if coming + count > shards:
+            raise ConfigError(
+                f"{coming} servers and {count} more are too many for the job's {shards} shards, of which each has one; "
+                f"begin a job that is to grow so far with --shards {coming + count}"
+            )
+        first = 1 + max((*range(self.expected), *self._servers, *self._lost, *self._awaited), default=-1)
+        self._awaited.update(range(first, first + count))
+        return list(range(first, first + count))
+
+    def start_anew(self) -> None:
+        """The workers are started anew: those that there were are gone, and others come in their places."""
+        self.attempt += 1
+        self._number += 1
+        self._everyone -= set(self._clients.values())
+        self._clients.clear()
+        self._joined.clear()
+
+    def remove_all(self, servers: list[int]) -> None:
+        """Remove several; ConfigError, and nothing is removed, if not all can go."""
+        staying = self.addresses.keys() - self._leaving
+        for server in servers:
+            if server not in staying:
+                raise ConfigError(f"server {server!r} is not one of the servers {', '.join(map(str, sorted(staying)))}")
+        left, replicas = len(staying - set(servers)), self.assignment.replicas
+        if left < replicas:
+            raise ConfigError(f"{left} of {len(staying)} servers would be left, and {replicas} are needed at least")
+        for server in dict.fromkeys(servers):
+            self.remove(server)
 
     def remove(self, server: int) -> None:
         """Move all that a server has to the others; then it is among `removed`. ConfigError if it cannot go."""
@@ -250,7 +294,8 @@ class Membership:
         if self.ready:
             self._number += 1
             self.news = True
-            self.assignment.plan(self.addresses.keys() - self._leaving, self._lost, self._number)
+            staying = self.addresses.keys() - self._leaving or self.addresses.keys()  # the others may all be lost
+            self.assignment.plan(staying, self._lost, self._number)
 
     def _moved(self, changed: bool) -> None:
         if changed:
@@ -266,10 +311,12 @@ class Membership:
         step = min(now - self._ticked, 1.0) if self._ticked is not None else 0.0
         self._ticked = now
         for server in self.addresses:
-            self._silence[server] = self._silence.get(server, 0.0) + step
+            # it begins with the first tick without a sign of life: a lease that was given since is over before it ends
+            self._silence[server] = self._silence[server] + step if server in self._silence else 0.0
             if self._silence[server] > self._timeout:
                 self.server_exited(server, f"no heartbeat for {self._timeout:.0f} s")
-        return [m.GetStatistics(), *self._bury(alive)]
+        # the view again: when it was new, it may have been lost with a connection
+        return [self.view(), m.GetStatistics(), *self._bury(alive)]
 
     def _register(self, message: m.Register) -> Message:
         known = self._servers.get(message.server)
@@ -312,9 +359,12 @@ class Membership:
         They are taken out with every heartbeat: a `Leave` may be lost, or overtaken by what the worker had sent.
         """
         for status in [s for s in self._joined.values() if not s.left and not alive(s.host, s.pid)]:
-            logger.warning("worker %d (%s, pid %d) died; nobody waits for it", status.worker, status.host, status.pid)
+            then = "" if self.attempt else "; nobody waits for it"
+            logger.warning("worker %d (%s, pid %d) died%s", status.worker, status.host, status.pid, then)
             self._part(status.worker, died=True)
-        return [m.Leave(status.worker, self._number) for status in self._joined.values() if status.left]
+        gone = [status for status in self._joined.values() if status.left]
+        # those that are started anew begin where the dead were: until then, nothing goes on without them
+        return [m.Leave(status.worker, self._number) for status in gone if not (status.died and self.attempt)]
 
 
 def _taken(known: WorkerStatus, message: m.Join) -> m.Failure:

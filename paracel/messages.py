@@ -104,7 +104,7 @@ class Run(Message):
 
 @dataclass(frozen=True, slots=True)
 class Save(Message):
-    """Write the shard as it is now to a file of this name in a folder. Answer: Saved, or Failure."""
+    """Write the shard as it is now to a file in a folder, whose name begins so. Answer: Saved, or Failure."""
 
     folder: str
     name: str
@@ -119,17 +119,27 @@ class Restore(Message):
 
 @dataclass(frozen=True, slots=True)
 class Enter(Message):
-    """The worker is here. One that had left is in the quorum again, level with the fastest. Answer: Entered."""
+    """The worker is here. One that had left is in the quorum again, level with the fastest. Answer: Entered.
+
+    `attempt` is that of the view. With a `level` (>= 0), it is where the fastest was when that level was first named,
+    or further if it has committed more since: so workers that are started anew go on where they were.
+    """
 
     worker: int
+    attempt: int = 0
+    level: int = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Commit(Message):
-    """The worker has committed `clock` iterations; all its updates of them are acknowledged. Answer: Done."""
+    """The worker has committed `clock` iterations; all its updates of them are acknowledged. Answer: Done.
+
+    One that `resumes` there, having been started anew, will push to tables once more what it had pushed since.
+    """
 
     worker: int
     clock: int
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +264,10 @@ class Done(Message):
 
 @dataclass(frozen=True, slots=True)
 class Entered(Message):
-    """How often the worker has committed, as far as the server's clock goes."""
+    """How often the worker has committed, as far as the server's clock goes; how often the level stands for."""
 
     clock: int
+    level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,7 +509,8 @@ class GetView(Message):
 class View(Message):
     """A numbered membership: the live servers' addresses, why others are gone, and the size of the quorum.
 
-    `shards` has the place of each shard, as `chains.Place` puts it on the wire.
+    `shards` has the place of each shard, as `chains.Place` puts it on the wire. `attempt` is 0 where the workers are
+    not started anew if they fail, and else counts how often they were started.
     """
 
     number: int
@@ -507,6 +519,7 @@ class View(Message):
     workers: int
     hosts: dict[int, str]
     shards: Values
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -514,6 +527,21 @@ class Goodbye(Message):
     """A client is closing. No answer."""
 
     worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Control(Message):
+    """Whoever runs the job asks for something: "status", "add" or "remove". Answer: Controlled, or Failure."""
+
+    command: str
+    arguments: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Controlled(Message):
+    """What has come of it."""
+
+    value: Any
 
 
 TAGS: dict[int, type[Message]] = {
@@ -569,6 +597,8 @@ TAGS: dict[int, type[Message]] = {
     68: Goodbye,
     69: Heartbeat,
     70: Lease,
+    71: Control,
+    72: Controlled,
 }
 
 TAG_OF = {kind: tag for tag, kind in TAGS.items()}

@@ -47,6 +47,9 @@ def format_progress(statistics: JobStatistics, seconds: float, rate: float) -> s
     elif statistics.workers:
         running = sum(not status.left for status in statistics.workers)
         parts.append(f"{running} of {len(statistics.workers)} workers running")
+    moving = sum(place.joining >= 0 or bool(place.target) for place in statistics.shards)
+    if moving:
+        parts.append(f"{moving:,} shards on their way")
     parts.append(f"{rate:,.0f} operations/s")
     return " | ".join(parts)
 
@@ -105,7 +108,8 @@ class Progress:
         """Draw the line, and release the lock."""
         try:
             now, done = self._clock(), operations(statistics)
-            rate = (done - self._operations) / max(now - self._last, 1e-9)
+            # fewer than before, when a server is gone that did some of them
+            rate = max(0, done - self._operations) / max(now - self._last, 1e-9)
             self._last, self._operations = now, done
             if not self._within_line:
                 line = format_progress(statistics, now - self._started, rate)

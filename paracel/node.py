@@ -6,10 +6,11 @@ with the view; one that knows of a newer view waits until that one is here.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from paracel import messages as m
 from paracel.chains import Place
+from paracel.cuts import Cuts, SaveAs
 from paracel.errors import ServerLost
 from paracel.functions import Functions
 from paracel.messages import Envelope, Message
@@ -20,14 +21,27 @@ logger = logging.getLogger(__name__)
 
 #: How many messages may wait for a newer view; others are sent again by whom they are from.
 MOST_EARLY = 65536
+#: 200 MB a second, where there are two ticks in one.
+FILL_BYTES_PER_TICK = 100_000_000
 Outgoing = tuple[Receiver, Envelope]
 
 
 class Node:
     """All that one server has."""
 
-    def __init__(self, server: int, workers: int, functions: Functions, patience: float = 6.0) -> None:
-        """A backup that takes nothing for `patience` ticks is reported as being behind."""
+    def __init__(
+        self,
+        server: int,
+        workers: int,
+        functions: Functions,
+        patience: float = 6.0,
+        fill_bytes: int = FILL_BYTES_PER_TICK,
+    ) -> None:
+        """A backup that takes nothing for `patience` ticks is reported as being behind.
+
+        Between two ticks, so many bytes of each shard go to a server that joins, beside what changes.
+        """
+        self._fill_bytes = fill_bytes
         self.server = server
         self.view: m.View | None = None
         self.replicas: dict[int, Replica] = {}
@@ -37,13 +51,15 @@ class Node:
         self._patience = patience
         self._active: dict[int, Replica] = {}
         self._was_leased = True
+        self._cuts: Callable[[], Cuts] = Cuts
+        self._restore_from = ""
         self._early: list[tuple[bytes, Envelope]] = []
         self._out: list[Outgoing] = []
 
     @property
     def needs_lease(self) -> bool:
         """Whether another server may come into this one's place without asking it."""
-        return any(len(replica.place.chain) > 1 for replica in self.replicas.values())
+        return any(len(replica.place.members) > 1 for replica in self.replicas.values())  # who joins may have joined
 
     def handle(self, sender: bytes, envelope: Envelope) -> None:
         """Take a message of a client, another server, or the coordinator. ServerLost when this one was given up."""
@@ -55,8 +71,10 @@ class Node:
                 self._early.append((sender, envelope))
         elif isinstance(message, m.Replicate | m.Progress):
             self._handle_peer(envelope.shard, message)
-        elif isinstance(message, m.GetStatistics):
-            self._out.append((sender, Envelope(envelope.request, 0, 0, self.statistics())))
+        elif isinstance(message, m.Saved):
+            self._handle_saved(message)
+        elif isinstance(message, m.GetStatistics) and not envelope.request:
+            self._out.append((sender, Envelope(0, 0, 0, self.statistics())))
         else:
             self._handle_client(sender, envelope)
 
@@ -72,10 +90,24 @@ class Node:
             assert self.view is not None
             self._out.append((sender, Envelope(0, 0, 0, self.view)))
 
+    def save_at(self, cuts: Callable[[], Cuts]) -> None:
+        """Let each shard that this server answers for be saved at the clocks that `cuts()` say."""
+        self._cuts = cuts
+
+    def restore_from(self, folder: str) -> None:
+        """Let the shards begin as a checkpoint says."""
+        self._restore_from = folder
+
+    def take_saves(self) -> list[tuple[Shard, SaveAs]]:
+        """What is to be saved as it is now; its shard is to be told what has begun."""
+        shards = [replica.shard for replica in self._active.values()]
+        return [(shard, save) for shard in shards for save in shard.saves]
+
     def tick(self) -> None:
         """To be called about twice a second."""
         for number, replica in self.replicas.items():
-            replica.tick(self._patience)
+            replica.tick(self._patience, self._fill_bytes)
+            replica.shard.tick()
             self._active[number] = replica
 
     def flush(self, *, leased: bool = True) -> list[Outgoing]:
@@ -116,6 +148,12 @@ class Node:
             filled={n: r.outlet.piece_bytes for n, r in self.replicas.items() if r.outlet and r.outlet.needed is None},
         )
 
+    def _handle_saved(self, message: m.Saved) -> None:
+        replica = self.replicas.get(message.shard)
+        if replica is not None:
+            self._active[message.shard] = replica  # its next file can be begun
+            replica.shard.saved(message)
+
     # --- the view -----------------------------------------------------------------------------------------------
 
     def _follow(self, view: m.View) -> None:
@@ -127,7 +165,8 @@ class Node:
         self.view = view
         for number, place in enumerate(places):
             if self.server in place.members:
-                self._replica(number, len(places)).follow(place, view.number)
+                first = self.server in place.chain
+                self._replica(number, len(places), first=first).follow(place, view.number)
                 self._active[number] = self.replicas[number]
             elif number in self.replicas:
                 logger.info("shard %d is not here any more", number)
@@ -137,9 +176,19 @@ class Node:
         for sender, envelope in early:
             self.handle(sender, envelope)
 
-    def _replica(self, number: int, shards: int) -> Replica:
+    def _replica(self, number: int, shards: int, *, first: bool) -> Replica:
+        """The copy of a shard that is here; of a chain that is new, it begins as the checkpoint says."""
+
+        def make() -> Shard:
+            shard = Shard(number, shards, self._workers, self._functions)
+            shard.statistics = self.statistics
+            shard.save_at(self._cuts())
+            return shard
+
         if number not in self.replicas:
-            self.replicas[number] = Replica(self.server, lambda: Shard(number, shards, self._workers, self._functions))
+            self.replicas[number] = Replica(self.server, make)
+            if first and self._restore_from:
+                self.replicas[number].shard.restore(self._restore_from)
         return self.replicas[number]
 
     def _primaries(self) -> Iterable[Replica]:

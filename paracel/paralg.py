@@ -5,17 +5,20 @@ Each worker makes the object and calls `solve()`. Nothing here talks to a socket
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from numpy.typing import DTypeLike
 
-from paracel import loaders, output
+from paracel import graphs, loaders, loading, output
 from paracel.checks import check_count
 from paracel.client import Client, Named
+from paracel.errors import ConfigError
 from paracel.functions import Kind
+from paracel.graphs import Graph
 from paracel.launch import job
-from paracel.loaders import Source
+from paracel.loaders import FilePath, Source
+from paracel.loading import Parser
 from paracel.table import Table, TableStatistics
 from paracel.task import Task
 
@@ -49,6 +52,7 @@ class paralg:  # noqa: N801 - Paracel's name
         self._total_iters: int | None = None
         self._iters = 0
         self._named: dict[str, Named] = {}
+        self._grid: tuple[int, int] | None = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -91,8 +95,16 @@ class paralg:  # noqa: N801 - Paracel's name
 
     @property
     def clock(self) -> int:
-        """How often this worker has committed."""
+        """How often this worker has committed; also before its job's workers were started anew.
+
+        So `for i in range(self.clock, rounds): ...; self.iter_commit()` goes on where it was.
+        """
         return self._client.clock
+
+    @property
+    def restarts(self) -> int:
+        """How often the job's workers have been started anew (`prun --max-restarts`)."""
+        return self._client.restarts
 
     @property
     def staleness(self) -> float | None:
@@ -230,6 +242,29 @@ class paralg:  # noqa: N801 - Paracel's name
         """All tables of the job, by name: their settings and counters."""
         return self._client.tables()
 
+    # --- checkpoints --------------------------------------------------------------------------------------
+
+    def paracel_checkpoint(self, path: FilePath) -> None:
+        """Write all that the servers hold to a folder (or a URL for fsspec) that they and worker 0 can reach.
+
+        All workers call it: what each has changed before is in it, and nothing later. An older checkpoint in the folder
+        is replaced once the new one is whole. CheckpointError, in all workers, says what could not be written.
+        """
+        self.paracel_sync()
+        self._job.on_first(lambda: self._client.checkpoint(path))
+
+    def paracel_restore(self, path: FilePath) -> None:
+        """Make the servers hold what a checkpoint has, or the newest one in the folder; all workers call it.
+
+        Each worker is at the clock that it had committed then. Tables are to be opened anew. CheckpointError, in all
+        workers, names a file that is missing or damaged.
+        """
+        self.paracel_sync()
+        self._job.on_first(lambda: self._client.restore(path))
+        if self.worker_id:
+            self._client.rejoin()
+        self._job.comm.barrier("paracel_restore()")
+
     # --- iterations ---------------------------------------------------------------------------------------
 
     def paracel_sync(self) -> None:
@@ -253,21 +288,25 @@ class paralg:  # noqa: N801 - Paracel's name
         if self._total_iters is not None and self._iters >= self._total_iters and self._client.in_quorum:
             self._client.leave()
 
-    def _begin(self) -> None:
-        """Enter the quorum level with all the others: they do so at the same moment, and nobody commits before."""
+    def _begin(self, *, anew: bool = False) -> None:
+        """Enter the quorum level with all the others; `anew` for the beginning of a `solve()`."""
         client = self._client
-        client.leave()
-        self._job.comm.barrier()
-        client.enter()
+        self._job.begin_level()
+        if anew:
+            self._iters = client.clock - client.begun_at
         client.staleness = self._staleness  # drops what is cached: the clock need not have moved since
         self._job.comm.barrier()
         self._leave_if_finished()
 
     # --- files --------------------------------------------------------------------------------------------
 
-    def paracel_load(self, source: Source) -> list[str]:
-        """The lines of this worker's part of the files (a path, a list, or a glob); each line is in one part."""
-        return loaders.load_lines(source, self.worker_id, self.worker_size)
+    def paracel_load(self, source: Source, *, schedule: str = "static") -> list[str]:
+        """The lines of this worker's part of the files; each line is in one part.
+
+        `source` is a path, a directory, a glob, a URL, or a list of them. With `schedule="dynamic"` workers take a
+        chunk at a time, as they ask; all workers call it then.
+        """
+        return [line for lines in self._parts(source, schedule) for line in lines]
 
     def paracel_loadall(self, source: Source) -> list[str]:
         """All the lines."""
@@ -278,10 +317,68 @@ class paralg:  # noqa: N801 - Paracel's name
         for lines in loaders.iter_parts(source, self.worker_size):
             handle(lines)
 
-    def paracel_load_handle(self, source: Source, handle: Callable[[str], object]) -> None:
-        """Call `handle` with each line of this worker's part."""
-        for line in self.paracel_load(source):
-            handle(line)
+    def paracel_load_handle(self, source: Source, handle: Callable[[str], object], *, schedule: str = "static") -> None:
+        """Call `handle` with each line of this worker's part, as in `paracel_load`.
+
+        With `schedule="dynamic"` a worker whose lines take longer gets fewer; each line is handled once.
+        """
+        for lines in self._parts(source, schedule):
+            for line in lines:
+                handle(line)
+
+    def paracel_load_as_matrix(
+        self, source: Source, parser: Parser = ",", pattern: str = "fmap", mix: bool = False, **settings: Any
+    ) -> loading.Block:
+        """This worker's block of a matrix, with `row_ids` and `col_ids`, as `paracel.loading.load_matrix` has it.
+
+        The settings are also its own; `schedule="dynamic"` is one. Collective.
+        """
+        return loading.load_matrix(self._job.comm, source, parser, pattern, mix=mix, **self._loading(settings, pattern))
+
+    def paracel_load_as_relations(
+        self, source: Source, parser: Parser = ",", pattern: str = "fmap", mix: bool = False, **settings: Any
+    ) -> loading.Relations:
+        """The pairs of ids that this worker owns, with their values, as `paracel.loading.load_relations` has them."""
+        settings = self._loading(settings, pattern)
+        return loading.load_relations(self._job.comm, source, parser, pattern, mix=mix, **settings)
+
+    def paracel_load_as_graph(
+        self, source: Source, parser: Parser = ",", pattern: str = "fmap", *, kind: str = "digraph", **settings: Any
+    ) -> Graph:
+        """This worker's part of a graph, of a kind of `paracel.graphs`: the edges are `paracel_load_as_relations`."""
+        return graphs.make(kind, *self.paracel_load_as_relations(source, parser, pattern, **settings))
+
+    def paracel_load_csv(self, source: Source, parser: Parser = ",", **settings: Any) -> loading.Samples:
+        """Dense samples and their labels, as `paracel.loading.load_csv` has them."""
+        return loading.load_csv(self._job.comm, source, parser, **self._loading(settings))
+
+    def paracel_load_libsvm(self, source: Source, **settings: Any) -> loading.Samples:
+        """Sparse samples and their labels, as `paracel.loading.load_libsvm` has them."""
+        return loading.load_libsvm(self._job.comm, source, **self._loading(settings))
+
+    def set_decomp_info(self, layout: str | tuple[int, int]) -> None:
+        """Lay the workers out in a grid for `fsmap`: (rows, columns), or as for a pattern."""
+        self._grid = loading.process_grid(layout, self.worker_size)
+
+    def get_decomp_info(self) -> tuple[int, int]:
+        """The grid of the workers: rows and columns. As for `fmap`, unless it was set."""
+        return self._grid or loading.process_grid("fmap", self.worker_size)
+
+    def _loading(self, settings: dict[str, Any], pattern: str = "") -> dict[str, Any]:
+        """Settings of a load, with what this object knows."""
+        schedule = settings.get("schedule", "static")
+        made = settings | {"schedule": self._dispenser() if schedule == "dynamic" else schedule}
+        return {"grid": self._grid} | made if pattern == "fsmap" else made
+
+    def _dispenser(self) -> loading.Dispenser:
+        return loading.Dispenser.of_next_load(self._client, self.worker_id, self.restarts)
+
+    def _parts(self, source: Source, schedule: str) -> Iterator[list[str]]:
+        if schedule == "dynamic":
+            return loading.dispensed_lines(self._job.comm, source, self._dispenser())
+        if schedule != "static":
+            raise ConfigError(f"schedule={schedule!r}; allowed: 'static', 'dynamic'")
+        return iter([loaders.load_lines(source, self.worker_id, self.worker_size)])
 
     def paracel_dump_vector(
         self, values: Iterable[Any], name: str, sep: str = "\n", *, append: bool = False, merge: bool = False
@@ -308,8 +405,7 @@ def _leaving(solve: Callable[..., Any]) -> Callable[..., Any]:
         outer = self._job.solving
         if outer is self:
             return solve(self, *args, **kwargs)
-        self._iters = 0
-        self._begin()
+        self._begin(anew=True)
         self._job.solving = self
         try:
             result = solve(self, *args, **kwargs)

@@ -48,6 +48,8 @@ class Outlet:
         self.stable = 0
         self.pieces = 0
         self.piece_bytes = 0
+        #: How many bytes of pieces may be sent until the next tick.
+        self.allowance = FILL_WINDOW
         #: What the peer must have, so that it can be one of the chain.
         self.needed: int | None = None
         self.sent: deque[Sent] = deque()
@@ -64,7 +66,7 @@ class Outlet:
 
     def next_piece(self, sequence: int) -> Sent | None:
         """The next piece, if it may be on its way now."""
-        if self._filling is None or self._unacknowledged >= FILL_WINDOW:
+        if self._filling is None or self._unacknowledged >= FILL_WINDOW or self.allowance <= 0:
             return None
         changes = next(self._filling, None)
         if changes is None:
@@ -73,6 +75,7 @@ class Outlet:
         size = 64 + size_of(changes)
         self.pieces += 1
         self.piece_bytes += size
+        self.allowance -= size
         self._unacknowledged += size
         return self.add(sequence, changes, self.pieces - 1, size)
 
@@ -141,8 +144,9 @@ class Replica:
         kept = self.outlet
         if peer < 0:
             self.outlet = None
-        elif kept is None or kept.peer != peer or (joins and kept.link < self.place.since):
-            self._watch()
+            return
+        self._watch()  # one that has become primary keeps the outlet that it had
+        if kept is None or kept.peer != peer or (joins and kept.link < self.place.since):
             self.outlet = outlet = Outlet(peer, view, self.shard.pieces(PIECE_BYTES) if joins else None)
             if joins:
                 self._fill(outlet)  # the first piece comes before any change
@@ -206,7 +210,7 @@ class Replica:
     def receive(self, message: m.Replicate) -> None:
         """Take what the server before this one sends: each message of a link once, in order."""
         same_link = (message.source, message.link) == (self._source, self._link)
-        if message.source != self._predecessor() or not (same_link or message.link > self._link):
+        if self._predecessor() != message.source or message.source < 0 or not (same_link or message.link > self._link):
             return
         if not same_link:
             self._source, self._link, self._last = message.source, message.link, 0
@@ -246,11 +250,17 @@ class Replica:
         if self.outlet is not None and (self.outlet.peer, self.outlet.link) == (message.source, message.link):
             self.outlet.acknowledge(message.number, message.stable)
 
-    def tick(self, patience: float) -> None:
-        """Send again what was not acknowledged since the last tick; complain after so many ticks without any."""
+    def tick(self, patience: float, fill_bytes: int) -> None:
+        """Send again what was not acknowledged since the last tick; complain after so many ticks without any.
+
+        Until the next tick, a server that joins is sent so many bytes of pieces.
+        """
         self._reported = False
         outlet = self.outlet
+        if outlet is not None:
+            outlet.allowance = fill_bytes
         if outlet is None or not outlet.sent:
+            self._ask_again()
             return
         outlet.quiet += 1
         size = 0
@@ -261,6 +271,12 @@ class Replica:
                 break
         if outlet.quiet > patience:
             self._out.append((COORDINATOR, m.Behind(self._server, self.shard.number, outlet.peer, self.place.epoch)))
+
+    def _ask_again(self) -> None:
+        """The peer has all, and those behind it had not when it last said so: what it said since may be lost."""
+        outlet = self.outlet
+        if outlet is not None and outlet.in_sync and outlet.stable < self.applied:
+            self._send(Sent(0, 0, -1, None, 0))  # nothing is taken of it, but all is answered
 
     def _fill(self, outlet: Outlet) -> None:
         """Send the next pieces to a server that joins. Once it has all, nothing is stable that it does not have."""

@@ -6,6 +6,7 @@ al., STOC 1997). Everyone who knows the live servers computes the same ring, on 
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -74,6 +75,12 @@ class Ring:
         if len(parts) == 1:
             return [(int(owners[0]), None)]
         return [(int(owners[part[0]]), part.tolist()) for part in parts]
+
+
+@lru_cache(maxsize=8)
+def shard_owners(shards: int) -> NDArray[np.int64]:
+    """The shard of each slot, shape (SLOTS,), where there are so many. Not to be written to."""
+    return Ring(range(shards)).owners
 
 
 #: Positions in a list: some, a run of them, or (None) all.

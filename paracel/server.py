@@ -16,11 +16,13 @@ import time
 from itertools import count
 
 from paracel import wire
-from paracel.errors import CarryError, ConfigError, LaunchError, ServerLost, WireError
+from paracel.cuts import Cuts
+from paracel.errors import CarryError, CheckpointError, ConfigError, LaunchError, ServerLost, WireError
 from paracel.functions import Functions, Process
-from paracel.messages import Envelope, Failure, Heartbeat, Lease, Register, View
+from paracel.messages import Envelope, Failure, Heartbeat, Lease, Register, Saved, View
 from paracel.node import Node
 from paracel.replication import COORDINATOR
+from paracel.saving import Saver
 from paracel.settings import ServerConfig
 from paracel.strangers import Strangers
 from paracel.transport import Frames, Link, Listener, new_identity
@@ -32,6 +34,8 @@ TURN = 256
 REGISTER_SECONDS = 30.0
 HEARTBEAT_SECONDS = 0.5
 TICK_SECONDS = 0.5
+#: A server that has had no connection to the coordinator for so long ends: its launcher cannot end it.
+ORPHAN_SECONDS = 60.0
 #: A lease is this much shorter than the time after which the coordinator gives a silent server up.
 LEASE_SHARE = 0.7
 
@@ -46,7 +50,12 @@ class Server:
         self._config = config
         self._listener = Listener(config.bind, config.key, patience=TICK_SECONDS)
         patience = config.heartbeat_timeout / TICK_SECONDS
-        self.node = Node(config.server, config.workers, Functions(), patience)
+        fill_bytes = int(config.repair_mb_per_second * 1e6 * TICK_SECONDS)
+        self.node = Node(config.server, config.workers, Functions(), patience, fill_bytes)
+        cuts = (config.checkpoint_every, config.checkpoint_dir, config.checkpoint_token)
+        self.node.save_at(lambda: Cuts(*cuts))
+        self.node.restore_from(config.restore)
+        self._saver = Saver(self._tell_saved)
         self._strangers = Strangers(f"server {config.server}")
         self._links: dict[int, Link] = {}
         self._ticked = time.monotonic()
@@ -89,6 +98,7 @@ class Server:
         if now - self._ticked >= TICK_SECONDS:
             self._ticked = now
             self.node.tick()
+        self._save()
         for receiver, reply in self.node.flush(leased=time.monotonic() < self._leased_until):
             self._send(receiver, reply)
         self._turn_began = None
@@ -101,6 +111,30 @@ class Server:
         for link in self._links.values():
             link.close()
         self._listener.close(linger=1.0)
+
+    def _save(self) -> None:
+        """Begin to write what is to be saved; a shard of which the last file is not finished waits."""
+        while begun := [each for each in self.node.take_saves() if self._saver.start(*each)]:
+            for shard, save in begun:
+                shard.begun(save)
+
+    def finish_saving(self) -> None:
+        """Wait until all that is being written is, and told. On any thread."""
+        self._saver.finish()
+
+    def _tell_saved(self, saved: Saved, cut: bool) -> None:
+        """On a thread: tell the coordinator of what it completes, and the listener, where all for this server comes.
+
+        The coordinator answers, so that this server does not end with what it has to say.
+        """
+        frames = wire.encode(Envelope(0, 0, 0, saved))
+        if cut:
+            with Link(self._config.coordinator, self._config.key) as link:
+                link.send(frames)
+                link.wait(REGISTER_SECONDS)
+        with Link(self.address, self._config.key) as link:
+            link.send(frames)
+            link.close(linger=1.0)
 
     def _send(self, receiver: bytes | int, envelope: Envelope) -> None:
         if isinstance(receiver, bytes):
@@ -124,16 +158,22 @@ class Server:
         Each answer is a lease: for so long after the heartbeat was sent, the coordinator will not give this server up.
         """
         beats: dict[int, float] = {}
-        with Link(self._config.coordinator, self._config.key) as link:
+        pause = min(HEARTBEAT_SECONDS, self._config.heartbeat_timeout / 6)
+        with Link(self._config.coordinator, self._config.key, watched=True) as link:
+            apart = 0
             for number in count():
                 began, beats[number] = self._turn_began, time.monotonic()
                 busy = 0 if began is None else int(time.monotonic() - began)
                 with contextlib.suppress(MemoryError):  # a limit that the turn has reached; there is a next time
                     link.send(wire.encode(Envelope(0, 0, 0, Heartbeat(self._config.server, busy, number))))
-                    link.wait(HEARTBEAT_SECONDS)
+                    link.wait(pause)
                     self._extend_lease(link, beats)
-                if self._closing.wait(HEARTBEAT_SECONDS):
+                if self._closing.wait(pause):
                     return
+                apart = 0 if link.connected else apart + 1
+                if apart * pause > ORPHAN_SECONDS:
+                    logger.error("no connection to the coordinator for %.0f s: the job is over", ORPHAN_SECONDS)
+                    os._exit(1)
 
     def _extend_lease(self, link: Link, beats: dict[int, float]) -> None:
         while (frames := link.receive()) is not None:
@@ -143,6 +183,10 @@ class Server:
                     self._leased_until = beats[answer.number] + LEASE_SHARE * self._config.heartbeat_timeout
                     for older in [number for number in beats if number <= answer.number]:
                         del beats[older]
+                elif isinstance(answer, View) and self._config.server in answer.lost:
+                    # nobody else tells it: it is in no view any more
+                    logger.error("server %d was given up: %s", self._config.server, answer.lost[self._config.server])
+                    os._exit(1)
 
     def _take(self, sender: bytes, frames: Frames) -> None:
         try:
@@ -151,11 +195,10 @@ class Server:
             except MemoryError:
                 # the request has its turn and is answered, or its client would send it again and again
                 envelope = wire.refused(frames, self._no_room("request"))
+            self.node.handle(sender, envelope)
         except WireError as error:
             self.node.malformed += 1
             self._listener.send(sender, self._strangers.refuse(sender, str(error)))
-        else:
-            self.node.handle(sender, envelope)
 
     def _no_room(self, what: str) -> str:
         limit = self._config.memory_limit_mb
@@ -172,15 +215,19 @@ class Server:
         return wire.encode(reply._replace(message=refusal))
 
 
-def _end_with_standard_input(folder: str) -> None:
+def _end_with_standard_input(folder: str, server: Server) -> None:
     """Block until standard input ends, then end the process at once.
 
-    A launcher that lives says so before, by a word. Of one that died the job's private folder goes here.
+    A launcher that lives says so before, by a word: then files of checkpoints are finished. Of one that died the job's
+    private folder goes here.
     """
-    if not os.read(0, 4096) and folder:
+    told = os.read(0, 4096)
+    if not told and folder:
         shutil.rmtree(folder, ignore_errors=True)
     while os.read(0, 4096):
         pass
+    if told:
+        server.finish_saving()
     os._exit(0)
 
 
@@ -211,15 +258,15 @@ def main() -> None:
     if config.memory_limit_mb:
         limit = config.memory_limit_mb * 1024 * 1024
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    lifeline = (_private_folder(config),)
-    threading.Thread(target=_end_with_standard_input, args=lifeline, name="standard-input", daemon=True).start()
     server = Server(config)
+    lifeline = (_private_folder(config), server)
+    threading.Thread(target=_end_with_standard_input, args=lifeline, name="standard-input", daemon=True).start()
     try:
         server.register()
         logger.info("ready at %s after %.2f s", server.address, time.monotonic() - started)
         server.run()
-    except ServerLost as given_up:
-        logger.error("%s", given_up)
+    except (ServerLost, CheckpointError) as error:
+        logger.error("%s", error)
         sys.exit(1)
     finally:
         server.close()

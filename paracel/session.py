@@ -1,6 +1,6 @@
 """A client's brain: operations in, messages out; replies in, outcomes out. No sockets, no time of its own.
 
-On top of the exchange of requests it gathers single updates into batches, and keeps the worker's clock and cache.
+On top of the exchange of requests it gathers single updates into batches, and keeps the worker's cache.
 
 An update is sent at once when nothing of this client is on its way to that server; otherwise it joins a batch that
 leaves when the reply comes, when it is full, or when any other request to that server needs it gone.
@@ -14,12 +14,12 @@ from typing import Any
 from paracel import messages as m
 from paracel.cache import Cache
 from paracel.errors import UpdateError
-from paracel.exchange import Exchange
 from paracel.functions import Functions
 from paracel.hashing import Keys
 from paracel.messages import Envelope, Message
 from paracel.optim import Rule
 from paracel.pending import Pending, Steps, all_done, asked_anew, gather, run_after
+from paracel.quorum import Participant
 from paracel.ring import Positions, pick
 from paracel.sent_keys import SentKeys
 from paracel.session_tables import SessionTable
@@ -44,14 +44,13 @@ class Batch:
     size: int = 0
 
 
-class Session(Exchange):
+class Session(Participant):
     """The state of one client in one job."""
 
     def __init__(self, view: m.View, worker: int | None, staleness: float | None, functions: Functions) -> None:
         super().__init__(view, worker)
         self.staleness = staleness
         self.functions = functions
-        self.clock = 0
         self.cache = Cache()
         self.failures: list[Pending] = []
         self.last_read_clock = 0
@@ -384,33 +383,6 @@ class Session(Exchange):
         if keys is not None:
             channel = self.channels[shard]
             self._send(channel, [Envelope(0, 0, self.view.number, m.KeyList(message.digest, keys), shard)])
-
-    # --- the clock ---------------------------------------------------------------------------------------
-
-    def enter(self) -> Pending:
-        """Take part in the quorum, from the clock that the servers have for this worker."""
-        assert self.worker is not None
-
-        def start(replies: list[m.Entered]) -> None:
-            self.clock = max(reply.clock for reply in replies)
-            if any(reply.clock < self.clock for reply in replies):
-                self._send_commit()  # else this worker's reads would wait, on some server, for itself
-
-        return self.ask_all(m.Enter(self.worker), start)
-
-    def commit(self) -> Pending:
-        """Raise the worker's clock by one, on every server. All its updates must be acknowledged."""
-        self.clock += 1
-        return self._send_commit()
-
-    def _send_commit(self) -> Pending:
-        assert self.worker is not None
-        return self.ask_all(m.Commit(self.worker, self.clock), lambda _replies: None)
-
-    def leave(self) -> Pending:
-        """Leave the quorum: nobody waits for this worker any more."""
-        assert self.worker is not None
-        return self.ask_all(m.Leave(self.worker), lambda _replies: None)
 
 
 def _no_function(reference: str) -> Rule:

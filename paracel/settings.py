@@ -42,6 +42,23 @@ def checked_timeout(seconds: float | None, replicas: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """What a job does by itself: a checkpoint every so many clocks (0: none) in `folder`, of which the newest `keep`
+    stay; and the one from which it begins, if any."""
+
+    every: int = 0
+    folder: str = ""
+    keep: int = 3
+    restore: str = ""
+
+    def __post_init__(self) -> None:
+        check_count("checkpoint_every", self.every, 0)
+        check_count("checkpoint_keep", self.keep, 1)
+        if bool(self.every) != bool(self.folder):
+            raise ConfigError(f"checkpoints every {self.every} clocks in {self.folder!r}: give both, or none")
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """What a server is told by its launcher. `bind` and `coordinator` are ZeroMQ endpoints, `key` the job's secret."""
 
@@ -54,6 +71,11 @@ class ServerConfig:
     log_level: str = "WARNING"
     paths: tuple[str, ...] = ()
     heartbeat_timeout: float = 30.0
+    repair_mb_per_second: float = 200.0
+    checkpoint_every: int = 0
+    checkpoint_dir: str = ""
+    checkpoint_token: str = ""
+    restore: str = ""
 
     def to_json(self) -> str:
         """One line, for the server's standard input."""

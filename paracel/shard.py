@@ -6,20 +6,17 @@ turn of the server's loop. Nothing that a reply refers to ever changes.
 
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from paracel import messages as m
-from paracel.clock import SspClock
-from paracel.errors import CarryError, FunctionError, ParacelError
+from paracel.cuts import Cuts, SaveAs, stem_in
+from paracel.errors import CarryError, FunctionError, ParacelError, RequestError
 from paracel.functions import Functions, Kind
-from paracel.inbox import Inbox
 from paracel.messages import READS, Envelope, Message
-from paracel.ring import Ring
-from paracel.shard_tables import ShardTables
-from paracel.store import Store
+from paracel.shard_state import ShardState
 from paracel.values import check_tree, copy_value
 
 logger = logging.getLogger(__name__)
@@ -37,32 +34,29 @@ class Asked(NamedTuple):
         return self.sender, self.envelope.request
 
 
-class Shard:
-    """One server's copy of a shard: entries, tables, clock, and the state of its peers.
-
-    What changes is noted once `watch` was called; `take_changes` gives it to those who have other copies, whose `apply`
-    makes the same of it. `pieces` make a new copy, while this one goes on: what changes in between is to be applied
-    in its turn.
-    """
+class Shard(ShardState):
+    """One server's copy of a shard, and what is asked of it while this server answers for it."""
 
     def __init__(self, number: int, shards: int, workers: int, functions: Functions) -> None:
         """The shard `number` of `shards`; `functions` are those of the whole process."""
-        self.number = number
-        self.store = Store()
-        self.clock: SspClock[Asked] = SspClock(range(workers))
-        self.functions = functions
-        self.tables = ShardTables(number, Ring(range(shards)).owners, functions, self.clock)
-        self.inbox = Inbox(self.tables.can_run)
+        super().__init__(number, shards, workers, functions)
+        #: Files that are to be written of it as it is at the end of the turn.
+        self.saves: list[SaveAs] = []
+        self.requests = self.operations = 0
+        #: What there is to say of the whole server.
+        self.statistics: Callable[[], Message] = lambda: m.Failure("RequestError", "a shard is not a server")
         self._parked: dict[tuple[bytes, int], int] = {}
-        self._entered: dict[int, int] = {}
         self._wanted: dict[bytes, int] = {}
         self._outbox: list[tuple[bytes, Envelope]] = []
-        self._loaded: list[list[str]] | None = None
-        self._told_clock: list[Any] = []
-        self.requests = self.operations = 0
+        self._saving: dict[str, list[Asked]] = {}
+        self._cuts = Cuts()
+        self._view = 0
 
     def handle(self, sender: bytes, envelope: Envelope) -> None:
         """Take one message of a client."""
+        if self._attempts.get(sender, self.clock.attempt) < self.clock.attempt:
+            self._send(sender, envelope.request, m.Failure("RequestError", "the workers were started anew, without it"))
+            return
         if not envelope.request:
             self._handle_unnumbered(sender, envelope.message)
         elif self.inbox.is_repeated(sender, envelope.request):
@@ -76,80 +70,22 @@ class Shard:
         out, self._outbox = self._outbox, []
         return out
 
-    # --- copies on other servers ------------------------------------------------------------------------
-
-    def watch(self) -> None:
-        """Note from now on what changes."""
-        self.store.changed, self.inbox.changed, self._loaded = set(), {}, []
-        self._told_clock = self._clock_state()
-        self.tables.watch()
+    # --- as the one that answers --------------------------------------------------------------------------
 
     def begin_serving(self, view: int) -> None:
         """Answer from now on, in place of another server. What waits there will be sent again."""
         self.stop_serving()
+        self._view = view
         self.tables.begin_serving(view)
+        self._cuts.begin(self.clock)
 
     def stop_serving(self) -> None:
         """Forget what waits: another server will be asked for it."""
-        self._parked.clear()
-        self._wanted.clear()
-        self._outbox.clear()
+        self.unwatch()
+        for waiting in (self._parked, self._wanted, self._outbox, self.saves, self._saving):
+            waiting.clear()
         self.clock.drop_parked()
         self.inbox.forget_running()
-
-    def take_changes(self) -> dict[str, Any]:
-        """What has changed since this was last called, as plain values; empty for nothing."""
-        keys, values, gone = self.store.take_changes()
-        loaded, self._loaded = self._loaded, []
-        changed = {
-            "entries": [keys, values] if keys else None,
-            "gone": gone,
-            "clock": self._clock_changes(),
-            "peers": self.inbox.take_changes(),
-            "tables": self.tables.take_changes(),
-            "functions": loaded,
-        }
-        return {name: value for name, value in changed.items() if value}
-
-    def _clock_state(self) -> list[Any]:
-        return [*self.clock.state(), dict(self._entered)]
-
-    def _clock_changes(self) -> list[Any] | None:
-        """Its state if it has changed since this was last asked for."""
-        before, self._told_clock = self._told_clock, self._clock_state()
-        return self._told_clock if self._told_clock != before else None
-
-    def apply(self, changes: dict[str, Any]) -> None:
-        """Make so what another server's `take_changes` or `pieces` told."""
-        for kind, name in changes.get("functions", ()):
-            try:
-                self.functions.load(kind, name)
-            except FunctionError as error:
-                logger.warning("a copy of shard %d will be without a function: %s", self.number, error)
-        if "clock" in changes:
-            *state, self._entered = changes["clock"]
-            self.clock.restore(state)
-        if "entries" in changes:
-            self.store.write(*changes["entries"])
-        self.store.remove(changes.get("gone", []))
-        self.tables.apply(changes.get("tables", {}))
-        for state in changes.get("peers", ()):
-            self.inbox.restore(state)
-
-    def pieces(self, most_bytes: int) -> Iterator[dict[str, Any]]:
-        """All that there is, in pieces of about so many bytes; changes in between are to be applied in their turn."""
-        of_tables = self.tables.pieces(most_bytes)
-        yield {
-            "functions": self.functions.names(),
-            "clock": self._clock_state(),
-            "tables": next(of_tables),
-        }
-        for sender in self.inbox.senders():
-            yield {"peers": [self.inbox.state(sender)]}
-        for keys, values in self.store.pieces(most_bytes):
-            yield {"entries": [keys, values]}
-        for rows in of_tables:
-            yield {"tables": rows}
 
     # --- one request ------------------------------------------------------------------------------------
 
@@ -163,9 +99,15 @@ class Shard:
             return
         self.requests += 1
         if isinstance(message, m.Enter):
-            self._entered[message.worker] = asked.envelope.view
+            self._note_entry(asked.sender, message, asked.envelope.view)
         self.operations += _operations(message)
+        if isinstance(message, m.Save):
+            self._saving.setdefault(message.name, []).append(asked)
+            self.saves.append(SaveAs(message.folder, message.name))
+            return
         self._answer(asked, self._reply_to(message))
+        if isinstance(message, m.Commit | m.Enter) and self._cuts.waits(message.worker, self.clock):
+            self.inbox.pause(asked.sender)
 
     def _reply_to(self, message: Message) -> Message:
         handler = HANDLERS.get(type(message))
@@ -190,6 +132,8 @@ class Shard:
     def _release(self, released: list[Asked]) -> None:
         """The clock may have moved: complete the tables' pushes, and then answer what was parked."""
         self.tables.complete()
+        if self._cuts.is_due(self.clock) and (cut := self._cuts.save_as(self.number)) not in self.saves:
+            self.saves.append(cut)
         for asked in released:
             self._parked.pop(asked.key, None)
             self._run(asked)
@@ -233,6 +177,7 @@ class Shard:
         elif isinstance(message, m.Forget):
             self.inbox.forget(sender)
             self._wanted.pop(sender, None)
+            self._attempts.pop(sender, None)
         elif isinstance(message, m.Leave) and message.view >= self._entered.get(message.worker, 0):
             self._release(self.clock.leave(message.worker))
 
@@ -255,7 +200,7 @@ class Shard:
     def _handle_probe(self, sender: bytes, request: int) -> None:
         if self._ask_for_keys(sender, again=True):
             return
-        minimum = self._parked.get((sender, request))
+        minimum = self._parked.get((sender, request), self._cuts.clock if self.inbox.is_paused(sender) else None)
         if minimum is not None:
             waiting = m.Waiting(request, minimum, self.clock.value, self.clock.slowest())
             self._send(sender, 0, waiting)
@@ -265,6 +210,52 @@ class Shard:
             self._send(sender, request, stored)
         elif not self.inbox.is_running(sender, request):
             self._send(sender, 0, m.Lost(min(request, self.inbox.expected(sender))))
+
+    # --- files of it -------------------------------------------------------------------------------------
+
+    def save_at(self, cuts: Cuts) -> None:
+        """While this server answers for it, save the shard at these clocks."""
+        self._cuts = cuts
+        self._cuts.begin(self.clock)
+
+    def begun(self, save: SaveAs) -> None:
+        """A file of it, as it is now, is on its way."""
+        self.saves.remove(save)
+        if save.cut:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """The cut is made, or given up: choose the next, and let the workers go on that waited for it."""
+        self.saves = [save for save in self.saves if not save.cut]
+        self._cuts.begin(self.clock)
+        for sender in self.inbox.go_on():
+            for ready in self.inbox.resume(sender):
+                self._run(Asked(sender, ready))
+
+    def tick(self) -> None:
+        """To be called about twice a second: a checkpoint for which workers wait too long is given up."""
+        if self._cuts.tick():
+            names = ", ".join(map(str, self.clock.slowest()))
+            clock = self._cuts.clock
+            logger.warning("no checkpoint at clock %d: shard %d waited for worker %s", clock, self.number, names)
+            self.go_on()
+
+    def saved(self, message: m.Saved) -> None:
+        """A file is written, or failed: tell those who asked for it."""
+        for asked in self._saving.pop(stem_in(message.name), []):
+            self._answer(asked, m.Failure("CheckpointError", message.error) if message.error else message)
+
+    def _restore(self, message: m.Restore) -> Message:
+        parked = self.clock.take_parked()
+        try:
+            self.restore(message.folder)
+            self.tables.begin_serving(self._view)
+            self.go_on()
+        finally:
+            for asked in parked:
+                self._parked.pop(asked.key, None)
+                self._run(asked)
+        return m.Done(1)
 
     # --- handlers -----------------------------------------------------------------------------------------
 
@@ -323,10 +314,29 @@ class Shard:
             raise CarryError(f"the result of {message.name!r} {error}") from None
         return m.Result(copy_value(value))  # it may be part of an entry, and entries change in place
 
+    def _note_entry(self, sender: bytes, message: m.Enter, view: int) -> None:
+        """Of workers that are started anew, the first to enter ends what there was of those before."""
+        self._attempts[sender] = message.attempt
+        if self.clock.begin_attempt(message.attempt):
+            self._parked.clear()
+            for other in [other for other, attempt in self._attempts.items() if attempt < message.attempt]:
+                self.inbox.forget(other)
+            self._entered = dict.fromkeys(self.clock.clocks, view)
+        if message.attempt == self.clock.attempt:
+            self._entered[message.worker] = view
+
     def _enter(self, message: m.Enter) -> Message:
-        return m.Entered(self.clock.enter(message.worker))
+        if message.attempt < self.clock.attempt:
+            raise RequestError("the workers were started anew, without this one")
+        if message.level < 0:
+            clock = self.clock.enter(message.worker)
+            return m.Entered(clock, clock)
+        self._release(self.clock.enter_at(message.worker, message.level))
+        return m.Entered(self.clock.clocks.get(message.worker, 0), self.clock.level(message.level))
 
     def _commit(self, message: m.Commit) -> Message:
+        if message.resumes:
+            self.tables.undo(message.worker, message.clock)
         self._release(self.clock.commit(message.worker, message.clock))
         return m.Done(0)
 
@@ -346,9 +356,11 @@ HANDLERS: dict[type[Message], Callable[[Shard, Any], Message]] = {
     m.RemoveChosen: Shard._remove_chosen,
     m.Load: Shard._load,
     m.Run: Shard._call,
+    m.Restore: Shard._restore,
     m.Enter: Shard._enter,
     m.Commit: Shard._commit,
     m.Leave: Shard._leave,
+    m.GetStatistics: lambda shard, _message: shard.statistics(),
     m.OpenTable: lambda shard, message: shard.tables.open(message),
     m.DropTable: lambda shard, message: shard.tables.drop(message),
     m.ListTables: lambda shard, message: shard.tables.list(message),

@@ -83,6 +83,7 @@ class ShardTables:
             del self._results[results]
         if self._made_and_dropped is not None:
             self._made_and_dropped.append([name])
+            self._new_results = [result for result in self._new_results if result[0] != name]
         return self._tables.pop(name, None) is not None
 
     def list(self, _message: m.ListTables) -> Message:
@@ -99,6 +100,11 @@ class ShardTables:
                 logger.error("the updater of table %r failed:\n%s", table.spec.name, table.failure)
         self._forget_results()
 
+    def undo(self, worker: int, clock: int) -> None:
+        """Forget what a worker has pushed in clocks from this one on, as far as it waits for these to be complete."""
+        for table in self._tables.values():
+            table.undo(worker, clock)
+
     def _forget_results(self) -> None:
         for results in self._results.values():
             for clock in [clock for clock in results if clock < self._clock.value]:
@@ -111,6 +117,19 @@ class ShardTables:
         self._made_and_dropped, self._new_results = [], []
         for table in self._tables.values():
             journal.watch(table)
+
+    def unwatch(self) -> None:
+        """Note nothing any more."""
+        self._made_and_dropped = None
+        for table in self._tables.values():
+            journal.unwatch(table)
+
+    def become(self, other: "ShardTables") -> None:
+        """Have another one's tables in place of the own. To those who have opened them they are new ones."""
+        self._tables, self._results = other._tables, other._results
+        for table in self._tables.values():
+            self._made += 1
+            table.number = self._made
 
     def begin_serving(self, view: int) -> None:
         """Go on where another server was before."""
@@ -133,6 +152,7 @@ class ShardTables:
                 self._drop(each[0])
             else:
                 self._make(TableSpec.from_wire(each[0]), each[1])
+        self._made = max(self._made, changes.get("count", 0))
         for name, rows in changes.get("rows", {}).items():
             journal.apply(self._tables[name], rows)
         for table, function, clock, reply in changes.get("results", ()):
@@ -144,6 +164,7 @@ class ShardTables:
         tables = dict(self._tables)
         kept = [(of, clock, reply) for of, replies in self._results.items() for clock, reply in replies.items()]
         yield {
+            "count": self._made,
             "made": [[table.spec.to_wire(), table.number] for table in tables.values()],
             "rows": {name: journal.beginning(table) for name, table in tables.items()},
             "results": [[*of, clock, packed(reply)] for of, clock, reply in kept],

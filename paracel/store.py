@@ -108,6 +108,11 @@ class Store:
         if self._lent:
             self._lent.difference_update(keys)
 
+    def put_shared(self, keys: Sequence[str], values: Sequence[Any]) -> None:
+        """Set values that are on their way to others, too: none of them is ever changed."""
+        self.write(keys, values)
+        self._lent.update(key for key, value in zip(keys, values, strict=True) if type(value) is np.ndarray)
+
     def update(
         self, keys: Sequence[str], deltas: Sequence[Any], name: str, function: Callable[..., Any]
     ) -> dict[int, str]:

@@ -18,12 +18,31 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield "coordinator: in prun, on a socket in a private directory of this host"
     else:
         yield f"coordinator: in prun, on {plan.endpoint} (encrypted, with keys made for the job)"
+    yield from _promises(plan)
     for server in plan.servers:
         yield from _server_lines(server, plan)
     workers = plan.workers
     yield f"workers: {', '.join(f'{placed.count} on {placed.host}' for placed in workers.placement)}"
     made = {"PARACEL_COORDINATOR": MADE} | ({"PARACEL_KEY": MADE} if plan.endpoint is not None else {})
     yield from _detail_lines({**workers.environment, **made}, workers.command, workers.log)
+
+
+def _promises(plan: Plan) -> Iterator[str]:
+    if plan.replicas > 1:
+        then = "one in its place is started" if plan.replace else "the others go on"
+        yield (
+            f"shards: {plan.shards}, of each {plan.replicas} copies; "
+            f"a server is lost after {plan.heartbeat_timeout:g} s of silence, and {then}"
+        )
+    elif plan.shards != len(plan.servers):
+        yield f"shards: {plan.shards}"
+    saved = plan.checkpoints
+    if saved.every:
+        yield f"checkpoints: every {saved.every} clocks in {saved.folder}, of which the newest {saved.keep} stay"
+    if saved.restore:
+        yield f"begins from the checkpoint in {saved.restore}"
+    if plan.max_restarts:
+        yield f"workers that fail are started anew, at most {plan.max_restarts} times"
 
 
 def _server_lines(server: ServerPlan, plan: Plan) -> Iterator[str]:

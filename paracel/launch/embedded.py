@@ -15,12 +15,15 @@ from paracel.errors import ConfigError, WaitTimeout
 from paracel.functions import Process
 from paracel.launch.process import ServerProcess, server_command, stop_all
 from paracel.membership import JobStatistics
-from paracel.settings import checked_replicas, checked_shards, checked_timeout
+from paracel.settings import Checkpoints, checked_replicas, checked_shards, checked_timeout
 
 logger = logging.getLogger(__name__)
 
 START_SECONDS = 60.0
 REMOVE_SECONDS = 600.0
+STOP_SECONDS = 3.0
+#: How long servers may take to finish the files of a checkpoint when the job ends.
+SAVE_SECONDS = 60.0
 _POLL_SECONDS = 0.02
 _REPORT_SECONDS = 30.0
 
@@ -40,6 +43,7 @@ class Cluster:
         replicas: int = 1,
         shards: int | None = None,
         heartbeat_timeout: float | None = None,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         check_not_on_server("a Cluster was made")
         check_count("servers", servers, 1)
@@ -51,7 +55,9 @@ class Cluster:
             heartbeat_timeout=checked_timeout(heartbeat_timeout, replicas),
             replicas=checked_replicas(replicas, servers),
             shards=checked_shards(shards, servers, replicas),
+            checkpoints=checkpoints or Checkpoints(),
         )
+        self._saves = checkpoints is not None and checkpoints.every > 0
         self._processes: dict[int, ServerProcess] = {}
         self._pid = os.getpid()
         self._closing = threading.Event()
@@ -95,13 +101,13 @@ class Cluster:
         return server
 
     def remove_server(self, server: int, timeout: float = REMOVE_SECONDS) -> None:
-        """Move all that a server has to the others, while the job goes on, and end it.
+        """Move all that a server has to the others, while the job goes on, and end it. One that is lost meanwhile is gone.
 
         ConfigError if there is no such server, or too few would be left; WaitTimeout if it takes too long.
         """
         self._coordinator.remove_server(server)
         deadline = time.monotonic() + timeout
-        while server not in self.statistics().removed:
+        while (known := self.statistics()) and server not in (*known.removed, *dict(known.lost)):
             if time.monotonic() > deadline:
                 raise WaitTimeout(f"server {server} still has shards after {timeout:g} s")
             self._closing.wait(_POLL_SECONDS)
@@ -135,7 +141,7 @@ class Cluster:
             return
         atexit.unregister(self.close)
         self._closing.set()
-        stop_all(list(self._processes.values()))
+        stop_all(list(self._processes.values()), SAVE_SECONDS if self._saves else STOP_SECONDS)
         if self._watcher.is_alive():
             self._watcher.join()
         self._coordinator.close()

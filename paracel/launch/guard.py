@@ -1,10 +1,11 @@
 """Runs the workers' command, and sees to it that nothing of it outlives the launcher. It knows nothing of the job.
 
-    python -I -S guard.py DIRECTORY COMMAND...
+    python -I -S guard.py DIRECTORY FILE COMMAND...
 
 Its standard input is a pipe from the launcher: at its end, or at SIGTERM, the command gets SIGTERM, and SIGKILL
 if that does not help. Whatever the command left running on this host is then killed, the shared memory that an MPI
-left is removed, and so is DIRECTORY (the job's private one; "" for none) if the launcher did not live to do it.
+left is removed, and so are DIRECTORY (the job's private one; "" for none) and FILE (the one that tells where the job
+is; "" for none) if the launcher did not live to do it.
 The exit status is the command's, 128 + n for signal n.
 
 It is a process of its own because mpiexec needs one beside it: each rank is in a process group of its own, and an
@@ -73,7 +74,7 @@ class Signals:
 
 def main(arguments: list[str]) -> int:
     """Run the command to its end and answer its exit status."""
-    directory, *command = arguments
+    directory, file, *command = arguments
     _adopt_orphans()
     with Signals() as signals:
         try:
@@ -89,9 +90,18 @@ def main(arguments: list[str]) -> int:
         Path(segment).unlink(missing_ok=True)
     # Open MPI's own directory, which stays if its mpiexec is killed
     shutil.rmtree(Path(tempfile.gettempdir(), f"ompi.{child.pid}"), ignore_errors=True)
-    if orphaned and directory:
-        shutil.rmtree(directory, ignore_errors=True)
+    if orphaned:
+        _remove(directory, file)
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+def _remove(directory: str, file: str) -> None:
+    if directory:
+        shutil.rmtree(directory, ignore_errors=True)
+    if file:
+        with contextlib.suppress(OSError):  # others may be in the same folder
+            os.unlink(file)
+            os.rmdir(os.path.dirname(file))
 
 
 def _adopt_orphans() -> None:

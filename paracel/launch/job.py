@@ -8,13 +8,16 @@ import atexit
 import logging
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from paracel.channel import error_of
 from paracel.client import Client
 from paracel.comm import Comm, install_abort_hook, world
 from paracel.errors import ConfigError, LaunchError, ParacelError, UpdateError
 from paracel.launch.embedded import Cluster, check_not_on_server
 from paracel.launch.network import address_towards, in_url
+from paracel.messages import Failure
 
 logger = logging.getLogger(__name__)
 
@@ -27,15 +30,45 @@ class Job:
     client: Client
     cluster: Cluster | None = None
     solving: object = None
+    begun: int = 0
+    failed: bool = False
     pid: int = field(default_factory=os.getpid)
 
+    def begin_level(self) -> None:
+        """Enter the quorum level with all the others: they do so at the same moment, and nobody commits before.
+
+        Workers that were started anew are in it, each where it was; to leave it would let others go on without them.
+        """
+        if self.client.restarts and not self.begun:
+            self.client.wait_acknowledged()
+        else:
+            self.client.leave()
+        self.comm.barrier()
+        self.client.enter(self.begun)
+        self.begun += 1
+
+    def on_first(self, act: Callable[[], None]) -> None:
+        """Let rank 0 do something for all; its error is raised in all."""
+        failed: list[str] | None = None
+        if self.comm.rank == 0:
+            try:
+                act()
+            except ParacelError as error:
+                failed = [type(error).__name__, str(error)]
+        failed = self.comm.bcast_json(failed)
+        if failed is not None:
+            raise error_of(Failure(*failed))
+
     def close(self) -> None:
-        """Leave the job; on rank 0, wait until all have left and end the servers.
+        """Leave the job; on rank 0, wait until all have left and end the servers. Under prun, one that failed gives up.
 
         An update that failed and that nobody looked at ends the job with status 1, as an exception does. In a
         forked child, nothing: the job is its parent's.
         """
         if os.getpid() != self.pid:
+            return
+        if self.failed:
+            self.client.abandon()
             return
         try:
             self.client.close()
@@ -52,6 +85,12 @@ class Job:
 
 
 _job: Job | None = None
+
+
+def note_failure() -> None:
+    """The program ends by an error: the job of this process, if there is one, is not left as after a good end."""
+    if _job is not None:
+        _job.failed = True
 
 
 def join(servers: int | None = None) -> Job:

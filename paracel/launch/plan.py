@@ -5,15 +5,17 @@ whatever is wrong with the job is said here. No file, process, socket or clock.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 
 from paracel.errors import ConfigError, LaunchError
 from paracel.launch import mpi, ssh
 from paracel.launch.hostfile import Host, Placement, spread
 from paracel.launch.network import in_url
+from paracel.settings import Checkpoints, checked_replicas, checked_shards, checked_timeout
 
 METHODS = ("local", "mpi")
+ON_WORKER_LOSS = ("restart", "stop")
 # Measured, before any data: a worker with numpy, ZeroMQ and an MPI needs 125 MB, and 40 MB more for each further
 # thread of OpenBLAS; a server needs 95 MB.
 LEAST_MEMORY_MB = 192
@@ -45,7 +47,16 @@ class Options:
     hostfile_servers: str | None = None
     config_file: str | None = None
     log_dir: str | None = None
-    heartbeat_timeout: float = 30.0
+    heartbeat_timeout: float | None = None
+    replicas: int = 1
+    shards: int | None = None
+    replace: bool = False
+    max_restarts: int = 0
+    on_worker_loss: str | None = None
+    checkpoint_every: int = 0
+    checkpoint_dir: str = ""
+    checkpoint_keep: int = 3
+    restore: str = ""
     verbose: bool = False
 
 
@@ -100,21 +111,41 @@ class WorkerPlan:
 class Plan:
     """A whole job. `endpoint` is None for sockets in a private directory; across TCP all is encrypted.
 
-    `paths` are the directories where the servers look for the modules of the job's functions.
+    `paths` are the directories where the servers look for the modules of the job's functions. `spares` has, for each
+    host that servers may be on, what one more of them would be. With `replace`, servers are started in the places of
+    lost ones; so often as `max_restarts` says, the workers are started anew when they fail.
     """
 
+    script: str
     endpoint: str | None
     servers: tuple[ServerPlan, ...]
+    spares: tuple[ServerPlan, ...]
     workers: WorkerPlan
     paths: tuple[str, ...]
     memory_servers_mb: int | None
     heartbeat_timeout: float
+    replicas: int
+    shards: int
+    replace: bool
+    max_restarts: int
+    checkpoints: Checkpoints
     verbose: bool
 
     @property
     def worker_count(self) -> int:
         """How many workers there are, on all hosts."""
         return sum(placement.count for placement in self.workers.placement)
+
+    @property
+    def server_hosts(self) -> tuple[str, ...]:
+        """The hosts that servers may be on."""
+        return tuple(spare.host for spare in self.spares)
+
+    def new_server(self, server: int, host: str) -> ServerPlan:
+        """One more server, on one of `server_hosts`."""
+        (spare,) = [spare for spare in self.spares if spare.host == host]
+        log = None if spare.log is None else str(PurePath(spare.log).with_name(_server_log(server)))
+        return replace(spare, server=server, log=log)
 
 
 def make_plan(options: Options, site: Site) -> Plan:
@@ -123,12 +154,19 @@ def make_plan(options: Options, site: Site) -> Plan:
     local = options.method == _method_servers(options) == "local"
     endpoint = None if local else f"tcp://{in_url(site.address)}:*"
     return Plan(
+        script=options.script,
         endpoint=endpoint,
         servers=_plan_servers(options, site, endpoint),
+        spares=tuple(_plan_server(-1, host.name, site, endpoint) for host in _server_hosts(options, site)),
         workers=_plan_workers(options, site, endpoint),
         paths=_paths(options.script, site.directory),
         memory_servers_mb=options.memory_servers_mb,
-        heartbeat_timeout=options.heartbeat_timeout,
+        heartbeat_timeout=checked_timeout(options.heartbeat_timeout, options.replicas),
+        replicas=options.replicas,
+        shards=checked_shards(options.shards, options.servers, options.replicas),
+        replace=options.replace,
+        max_restarts=options.max_restarts,
+        checkpoints=_checkpoints(options),
         verbose=options.verbose,
     )
 
@@ -149,13 +187,37 @@ def _check(options: Options) -> None:
         ("--mem_limit", options.memory_mb, LEAST_MEMORY_MB),
         ("--mem_limit_server", options.memory_servers_mb, LEAST_MEMORY_SERVER_MB),
         ("--heartbeat-timeout", options.heartbeat_timeout, LEAST_HEARTBEAT_TIMEOUT),
+        ("--replicas", options.replicas, 1),
+        ("--max-restarts", options.max_restarts, 0),
+        ("--checkpoint-every", options.checkpoint_every, 0),
+        ("--checkpoint-keep", options.checkpoint_keep, 1),
     ):
         if value is not None and not value >= least:  # nan is not
             raise ConfigError(f"{name} {value} is too small; it must be at least {least}")
+    _check_losses(options)
     if options.hostfile and "mpi" not in (options.method, _method_servers(options)):
         raise ConfigError("--hostfile is for --method mpi; method local runs everything on this host")
     if options.hostfile_servers and _method_servers(options) != "mpi":
         raise ConfigError("--hostfile_server is for --m_server mpi; method local runs the servers on this host")
+
+
+def _check_losses(options: Options) -> None:
+    checked_replicas(options.replicas, options.servers)
+    if options.replace and options.replicas == 1:
+        raise ConfigError("--replace is for --replicas 2 or more: without, what a server had is lost with it")
+    wanted = options.on_worker_loss
+    if wanted not in (None, *ON_WORKER_LOSS):
+        raise ConfigError(f"--on-worker-loss {wanted!r} is not known; there are {' and '.join(ON_WORKER_LOSS)}")
+    if wanted and (wanted == "restart") != (options.max_restarts > 0):
+        how = "say how often with --max-restarts" if wanted == "restart" else "restart and stop exclude each other"
+        raise ConfigError(f"--on-worker-loss {wanted} with --max-restarts {options.max_restarts}: {how}")
+
+
+def _checkpoints(options: Options) -> Checkpoints:
+    every, folder = options.checkpoint_every, options.checkpoint_dir
+    if bool(every) != bool(folder):
+        raise ConfigError(f"--checkpoint-every {every} with --checkpoint-dir {folder!r}: give both, or none")
+    return Checkpoints(every, folder, options.checkpoint_keep, options.restore)
 
 
 def _check_method(name: str, method: str) -> None:
@@ -170,9 +232,12 @@ def _method_servers(options: Options) -> str:
 
 
 def _plan_servers(options: Options, site: Site, endpoint: str | None) -> tuple[ServerPlan, ...]:
-    hosts = (site.hosts_servers or (_LOCALHOST,)) if _method_servers(options) == "mpi" else (_LOCALHOST,)
-    placement = spread(options.servers, hosts, options.per_host_servers, "servers")
+    placement = spread(options.servers, _server_hosts(options, site), options.per_host_servers, "servers")
     return tuple(_plan_server(server, host, site, endpoint) for server, host in enumerate(_each(placement)))
+
+
+def _server_hosts(options: Options, site: Site) -> tuple[Host, ...]:
+    return (site.hosts_servers or (_LOCALHOST,)) if _method_servers(options) == "mpi" else (_LOCALHOST,)
 
 
 def _each(placement: Iterable[Placement]) -> list[str]:
@@ -188,7 +253,11 @@ def _plan_server(server: int, host: str, site: Site, endpoint: str | None) -> Se
         bind = f"tcp://{in_url(site.addresses[host])}:*"
         command = ssh.command(host, site.directory, command, environment)
         environment = {}
-    return ServerPlan(server, host, bind, command, environment, _log(site, f"server-{server}.log"))
+    return ServerPlan(server, host, bind, command, environment, _log(site, _server_log(server)))
+
+
+def _server_log(server: int) -> str:
+    return f"server-{server}.log"
 
 
 def _plan_workers(options: Options, site: Site, endpoint: str | None) -> WorkerPlan:

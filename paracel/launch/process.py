@@ -85,6 +85,11 @@ class ServerProcess:
             self._process.kill()
             self._process.wait()
 
+    def kill(self) -> None:
+        """End it at once, whatever it does; of one on another host, its ssh, with which it ends."""
+        self.close_input()
+        self._process.kill()
+
     def close_input(self) -> None:
         """End its standard input, which ends it. The word before it says that the launcher lives."""
         stdin = self._process.stdin

@@ -46,11 +46,19 @@ def main(arguments: Sequence[str]) -> None:
     sys.path[0] = str(Path(script).parent)
     try:
         runpy.run_path(script, run_name="__main__")
-    except SystemExit as end:
-        if not end.code:
+    except BaseException as end:
+        if not isinstance(end, SystemExit) or end.code:
+            _note_failure()
+        else:
             say_goodbye(ranks.rank)
         raise
     say_goodbye(ranks.rank)
+
+
+def _note_failure() -> None:
+    job = sys.modules.get("paracel.launch.job")  # a script that has not imported it has no part in a job
+    if job is not None:
+        job.note_failure()
 
 
 def _close_input() -> None:

@@ -31,7 +31,18 @@ class Journal:
     touched: list[Selection] = field(default_factory=list)
     waiting: list[tuple[int, Pushed]] = field(default_factory=list)
     taken: list[int] = field(default_factory=list)
+    undone: list[tuple[int, int]] = field(default_factory=list)
     failure: str = ""
+
+    def take(self, clock: int) -> None:
+        """Note that a clock's pushes were taken; there may be others for the same clock after that."""
+        self.waiting = [each for each in self.waiting if each[0] != clock]
+        self.taken.append(clock)
+
+    def undo(self, worker: int, clock: int) -> None:
+        """A worker's pushes of clocks from this one on are forgotten."""
+        self.waiting = [each for each in self.waiting if each[0] < clock or each[1].worker != worker]
+        self.undone.append((worker, clock))
 
     @contextmanager
     def comparing(self, columns: list[Array], keys: Callable[[], Keys]) -> Iterator[None]:
@@ -60,17 +71,28 @@ def watch(table: "Table") -> None:
         table.admission.counted = []
 
 
+def unwatch(table: "Table") -> None:
+    """Note nothing any more."""
+    table.journal = None
+    if isinstance(table.part, SparsePart):
+        table.part.dropped = None
+    if table.admission is not None:
+        table.admission.counted = None
+
+
 def take_changes(table: "Table") -> dict[str, Any] | None:
     """What has changed since this was last called, as plain values; None for nothing."""
     journal = table.journal
     assert journal is not None
     table.journal = Journal(failure=table.failure)
     changes: dict[str, Any] = {}
-    waiting = [_waiting(clock, pushed) for clock, pushed in journal.waiting if clock not in journal.taken]
+    waiting = [_waiting(clock, pushed) for clock, pushed in journal.waiting]
     if waiting:
         changes["waiting"] = waiting
     if journal.taken:
         changes["taken"] = journal.taken
+    if journal.undone:
+        changes["undone"] = journal.undone
     if table.failure != journal.failure:
         changes["failure"] = table.failure
     if table.admission is not None and table.admission.counted:
@@ -108,8 +130,10 @@ def apply(table: "Table", changes: dict[str, Any]) -> None:
     """Make so what another server's `take_changes` told."""
     for clock in changes.get("taken", ()):
         table.commits.drop(clock)
-    for clock, worker, keys, values in changes.get("waiting", ()):
-        table.commits.add(clock, Pushed(worker, _selection(keys), values))
+    for worker, clock in changes.get("undone", ()):
+        table.commits.undo(worker, clock)
+    for clock, worker, keys, values, of_several in changes.get("waiting", ()):
+        table.commits.add(clock, Pushed(worker, _selection(keys), values, of_several))
     if table.admission is not None:
         table.admission.restore(changes.get("admission"), changes.get("counted", ()))
     for keys, columns in changes.get("rows", ()):
@@ -123,7 +147,7 @@ def apply(table: "Table", changes: dict[str, Any]) -> None:
 
 def _waiting(clock: int, pushed: Pushed) -> list[Any]:
     keys = list(pushed.keys) if isinstance(pushed.keys, tuple) else pushed.keys
-    return [clock, pushed.worker, keys, pushed.values]
+    return [clock, pushed.worker, keys, pushed.values, pushed.of_several]
 
 
 def _selection(keys: Any) -> Selection:

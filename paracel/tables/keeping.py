@@ -41,6 +41,20 @@ class CountMin:
         """Become what `state` says."""
         self._bits, self._counts, self._counted = int(state[0]), np.array(state[1], np.uint16), int(state[2])
 
+    def merge(self, state: list[Any]) -> None:
+        """Count also what another has counted, of other keys: no count is too low then."""
+        other = CountMin()
+        other.restore(state)
+        for sketch in (self, other):
+            while sketch._bits < max(self._bits, other._bits):
+                sketch._double()
+        np.maximum(self._counts, other._counts, out=self._counts)
+        self._counted += other._counted
+
+    def _double(self) -> None:
+        self._counts = np.repeat(self._counts, 2, axis=1)  # a key's place is the high bits of its hash
+        self._bits += 1
+
     @property
     def nbytes(self) -> int:
         """The bytes of the counters."""
@@ -50,8 +64,7 @@ class CountMin:
         """Count distinct keys once more each; their counts now, shape (len(keys),)."""
         self._counted += len(keys)
         while self._counted > 1 << (self._bits - 2) and self._bits < MOST_BITS:
-            self._counts = np.repeat(self._counts, 2, axis=1)  # a key's place is the high bits of its hash
-            self._bits += 1
+            self._double()
         places = [mix(keys ^ np.uint64(row << 56)) >> np.uint64(64 - self._bits) for row in range(DEPTH)]
         least: NDArray[np.uint16] = np.min([row[at] for row, at in zip(self._counts, places)], axis=0)
         counts: NDArray[np.uint16] = np.minimum(least, MOST_COUNT - np.uint16(1)) + np.uint16(1)

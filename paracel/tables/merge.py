@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class Pushed:
     worker: int
     keys: Selection
     values: list[Array]
+    of_several: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -72,9 +73,17 @@ class Commits:
         kept.pushes.append(pushed)
         kept.size += pushed.nbytes
         if kept.size > kept.most and len(kept.pushes) > 1:
-            kept.pushes = [merged(kept.pushes, self._listed)]
+            kept.pushes = [replace(merged(kept.pushes, self._listed), of_several=True)]
             kept.size = kept.pushes[0].nbytes
             kept.most = max(PENDING_BYTES, 2 * kept.size)  # so that adding up stays rare
+
+    def undo(self, worker: int, clock: int) -> None:
+        """Forget a worker's pushes of clocks from this one on, as far as they are not added up with others' yet."""
+        for kept in [kept for each, kept in self._clocks.items() if each >= clock]:
+            kept.pushes = [pushed for pushed in kept.pushes if pushed.worker != worker or pushed.of_several]
+            kept.size = sum(pushed.nbytes for pushed in kept.pushes)
+        for each in [each for each, kept in self._clocks.items() if not kept.pushes]:
+            del self._clocks[each]
 
     def all(self) -> list[tuple[int, Pushed]]:
         """All that is kept, with its clock."""

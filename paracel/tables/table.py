@@ -127,13 +127,19 @@ class Table:
             if self.journal is not None:
                 self.journal.waiting.append((clock, pushed))
 
+    def undo(self, worker: int, clock: int) -> None:
+        """Forget what a worker has pushed in clocks from this one on, as far as it waits for these to be complete."""
+        self.commits.undo(worker, clock)
+        if self.journal is not None:
+            self.journal.undo(worker, clock)
+
     def complete(self, is_complete: Callable[[int], bool], clock: int) -> None:
         """The server's clock has moved: apply the pushes of clocks that are complete, and drop what has expired."""
         for each in self.commits.clocks():
             if not is_complete(each):
                 break
             if self.journal is not None:
-                self.journal.taken.append(each)
+                self.journal.take(each)
             self._apply(self.commits.take(each))
         if self._expiry is not None:
             self._expiry.advance(clock)
@@ -143,8 +149,8 @@ class Table:
         if self.admission is not None and not isinstance(keys, tuple):
             admitted = self.admission.admit(keys, self.part)
             keys, values = keys[admitted], [value[admitted] for value in values]
-        self._note(keys)
         if self._adds and isinstance(self.part, SparsePart) and not isinstance(keys, tuple) and not self._keeps:
+            self._note(keys)
             self.part.add(keys, values[0])
             return
         with self._making(keys) as places:
@@ -167,6 +173,7 @@ class Table:
         """The places of keys, made where they are not there; not made, after all, if what is done with them fails."""
         before = self.part.count
         places = self._located(keys, create=True)
+        self._note(keys)
         try:
             yield places
         except BaseException:
@@ -244,7 +251,6 @@ class Table:
             columns = [self.part.column(ROWS), *state.values()]
             with nullcontext() if self.journal is None else self.journal.comparing(columns, self.part.keys):
                 return function(self.part.keys(), columns[0], state, *arguments)
-        self._note(selection)
         with self._making(selection) as places:
             keys = self.part.keys()[places] if isinstance(selection, tuple) else selection
             rows, state = self.part.column(ROWS)[places].copy(), self._state_of(places)

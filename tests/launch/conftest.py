@@ -103,7 +103,7 @@ class Prun:
     def start(self, *arguments: str, **options) -> Job:
         mark = f"{_MARK}={uuid.uuid4().hex}"
         name, value = mark.split("=")
-        environment = {**os.environ, "TMPDIR": str(self.temporary), **self.environment, name: value}
+        environment = {**self.surroundings(), **self.environment, name: value}
         out, err = (self.temporary.parent / f"{len(self.jobs)}.{stream}" for stream in ("out", "err"))
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
@@ -112,6 +112,17 @@ class Prun:
             )  # fmt: skip
         self.jobs.append(Job(process, out, err, mark))
         return self.jobs[-1]
+
+    def surroundings(self) -> dict[str, str]:
+        """The environment in which all that jobs keep is in `temporary`."""
+        kept = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
+        return {**kept, "TMPDIR": str(self.temporary)}
+
+    def control(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run paracel-ctl to its end."""
+        command = [sys.executable, "-c", "from paracel.cli import paracel_ctl; paracel_ctl()", *arguments]
+        environment = {**self.surroundings(), "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE, check=False)
 
     def run(self, *arguments: str) -> Job:
         job = self.start(*arguments)
@@ -158,3 +169,56 @@ def prun(tmp_path: Path) -> Iterator[Prun]:
                 os.kill(pid, signal.SIGKILL)
             job.process.wait()
         shutil.rmtree(base, ignore_errors=True)
+
+
+# Each round adds to every key; in the middle it waits until the test has done what it does.
+COUNT = """
+import os
+import time
+import paracel
+
+KEYS = [f"key {number}" for number in range(40)]
+
+class Count(paracel.paralg):
+    def solve(self):
+        for number in range(60):
+            if number == 5:
+                print("began", flush=True)
+            while number == 40 and not os.path.exists("go on"):
+                time.sleep(0.01)
+            self.paracel_update_multi({key: 1 for key in KEYS})
+            assert min(self.paracel_read_multi(KEYS)) >= self.worker_size * number
+            self.iter_commit()
+        self.paracel_sync()
+        print("counts", set(self.paracel_read_multi(KEYS)), flush=True)
+
+if __name__ == "__main__":
+    paracel.main(Count, ["staleness=0"])
+"""
+
+
+@dataclass
+class Counting:
+    """Jobs whose result shows whether any update was lost, or made twice."""
+
+    prun: Prun
+
+    def start(self, *options: str) -> Job:
+        """A job of two workers that have begun, and will not end before `go_on`."""
+        job = self.prun.start("-w", "2", *options, self.prun.script("count.py", COUNT))
+        job.wait_said("began", times=2)
+        return job
+
+    def go_on(self) -> None:
+        (self.prun.directory / "go on").touch()
+
+    def end_well(self, job: Job) -> None:
+        """Let the job go on to its end, which must be that of an undisturbed one."""
+        self.go_on()
+        assert job.wait() == 0, job.stderr
+        assert job.stdout.count("counts {120}\n") == 2
+
+
+@pytest.fixture
+def counting(prun: Prun) -> Counting:
+    return Counting(prun)

@@ -16,12 +16,15 @@ def test_the_defaults_are_one_worker_and_one_server_here():
 def test_every_option_arrives():
     words = ("-p 2 -w 3 -m mpi --m_server local --ppn 4 --ppn_server 5 --mem_limit 600 --mem_limit_server 700 "
              "--hostfile a --hostfile_server b -c cfg.json --dry-run --log-dir logs "
-             "--heartbeat-timeout 90 -v train.py x=1")  # fmt: skip
+             "--heartbeat-timeout 90 --replicas 2 --shards 16 --replace --max-restarts 3 --on-worker-loss restart "
+             "--checkpoint-every 5 --checkpoint-dir c --checkpoint-keep 2 --restore d -v train.py x=1")  # fmt: skip
     assert cli.parse(words.split()) == (
         Options(
             script="train.py", arguments=("x=1",), servers=2, workers=3, method="mpi", method_servers="local",
             per_host=4, per_host_servers=5, memory_mb=600, memory_servers_mb=700, hostfile="a", hostfile_servers="b",
-            config_file="cfg.json", log_dir="logs", heartbeat_timeout=90.0, verbose=True,
+            config_file="cfg.json", log_dir="logs", heartbeat_timeout=90.0, replicas=2, shards=16,
+            replace=True, max_restarts=3, on_worker_loss="restart", checkpoint_every=5,
+            checkpoint_dir="c", checkpoint_keep=2, restore="d", verbose=True,
         ),
         True,
     )  # fmt: skip

@@ -56,7 +56,7 @@ def test_a_signal_ends_a_job_whose_output_nobody_reads(prun, wait_until, stuck):
     script = prun.script("talk.py", TALK.replace("(1,", "(2,") if stuck == "stderr" else TALK)
     other = {"stdout", "stderr"} - {stuck}
     process = subprocess.Popen(
-        [*prun.command, script], cwd=prun.directory, env={**os.environ, "TMPDIR": str(prun.temporary)},
+        [*prun.command, script], cwd=prun.directory, env=prun.surroundings(),
         stdin=subprocess.DEVNULL, start_new_session=True, **{stuck: writer, other.pop(): subprocess.PIPE},
     )  # fmt: skip
     os.close(writer)
@@ -176,7 +176,7 @@ def test_a_person_at_a_terminal_sees_one_line_of_progress_and_can_press_ctrl_c(p
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [*prun.command, prun.script("steps.py", STEPS)], cwd=prun.directory, stdin=slave, stdout=slave, stderr=slave,
-        env={**os.environ, "TERM": "xterm", "TMPDIR": str(prun.temporary)},
+        env={**prun.surroundings(), "TERM": "xterm"},
         start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - so that Ctrl-C is the terminal's
     )  # fmt: skip

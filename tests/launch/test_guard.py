@@ -18,9 +18,9 @@ def start():
     """Start a guard over a command; it is gone when the test ends."""
     started = []
 
-    def start(*command: str, directory: str = "") -> "subprocess.Popen[str]":
+    def start(*command: str, directory: str = "", file: str = "") -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__, directory, *command],
+            [sys.executable, "-I", "-S", guard.__file__, directory, file, *command],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         started.append(process)

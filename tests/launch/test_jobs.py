@@ -1,7 +1,6 @@
 """Whole jobs under prun: each method, odd paths, exit statuses, limits, two at once."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -283,7 +282,7 @@ def children(pid: int) -> str:
 def start_to_pipe(prun) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [*prun.command, prun.script("many.py", MANY)], cwd=prun.directory, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "TMPDIR": str(prun.temporary)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=prun.surroundings(),
     )  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 import io
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from paracel import monitor
+from paracel.chains import Place
 from paracel.membership import JobStatistics, ServerStatistics, WorkerStatus
 from paracel.monitor import Progress, commits, format_progress
 
@@ -52,6 +54,12 @@ def test_the_line(statistics, line):
     assert format_progress(statistics, 75.4, 1234.4) == line
 
 
+def test_shards_that_are_copied_are_told():
+    places = (Place(1, (0,)), Place(1, (0,), joining=1), Place(1, (0, 1), target=(1, 0)))
+    statistics = replace(job([{0: 7, 1: 7}], TWO), shards=places)
+    assert format_progress(statistics, 75.4, 0.0) == "75 s | iterations: 7 | 2 shards on their way | 0 operations/s"
+
+
 def test_a_worker_has_committed_what_every_server_knows_of():
     assert commits(job([{0: 3, 1: 5}, {0: 4, 1: 4}], TWO)) == {0: 3, 1: 4}
 
@@ -87,6 +95,14 @@ def test_the_line_is_redrawn_with_the_rate_since_the_last_time(terminal):
     assert first == "2 s | iterations: 1 | 25 operations/s"
     assert second == "12 s | iterations: 1 | 100 operations/s"
     assert "\n" not in terminal.getvalue()
+
+
+def test_what_a_lost_server_had_done_is_not_taken_off_the_rate(terminal):
+    now = iter([100.0, 102.0, 112.0])
+    progress = Progress(terminal, lambda: next(now))
+    for operations in (1050, 50):
+        progress.update(job([{0: 1}], TWO, operations=operations))
+    assert terminal.getvalue().endswith(" | 0 operations/s")
 
 
 def test_a_line_longer_than_the_terminal_is_cut(terminal, monkeypatch):

@@ -35,6 +35,10 @@ PLANS = {
         Options("train.py", memory_mb=512, memory_servers_mb=256, config_file="cfg.json", log_dir="logs"),
         replace(HERE, config_file="/home/ada/my job/cfg.json", log_dir="/home/ada/my job/logs"),
     ),
+    "local_replicas": (
+        Options("train.py", servers=3, workers=2, replicas=2, replace=True, max_restarts=1,
+                checkpoint_every=10, checkpoint_dir="c", restore="d"), HERE,
+    ),
     "local_openmpi_as_root": (Options("train.py", workers=4), replace(HERE, mpiexec=OPENMPI, root=True)),
     "mpi_without_hostfile": (Options("train.py", servers=2, workers=2, method="mpi"), HERE),
     "mpi_mpich": (
@@ -80,6 +84,18 @@ def test_every_golden_file_has_its_plan():
         ({"heartbeat_timeout": 0.5}, "--heartbeat-timeout 0.5 is too small; it must be at least 1"),
         ({"heartbeat_timeout": float("nan")}, "--heartbeat-timeout nan is too small"),
         ({"memory_servers_mb": 1}, f"--mem_limit_server 1 is too small; it must be at least {LEAST_MEMORY_SERVER_MB}"),
+        ({"replicas": 0}, "--replicas 0 is too small; it must be at least 1"),
+        ({"replicas": 3, "servers": 2}, "replicas=3 with 2 servers"),
+        ({"shards": 1, "servers": 2}, "shards=1 for 2 servers; allowed: 2 to 1024"),
+        ({"replace": True}, "--replace is for --replicas 2 or more"),
+        ({"max_restarts": -1}, "--max-restarts -1 is too small; it must be at least 0"),
+        ({"checkpoint_every": 5}, "--checkpoint-every 5 with --checkpoint-dir ''"),
+        ({"checkpoint_dir": "c"}, "--checkpoint-every 0 with --checkpoint-dir 'c': give both, or none"),
+        ({"checkpoint_every": -1}, "--checkpoint-every -1 is too small"),
+        ({"checkpoint_keep": 0}, "--checkpoint-keep 0 is too small"),
+        ({"on_worker_loss": "wait"}, "--on-worker-loss 'wait' is not known; there are restart and stop"),
+        ({"on_worker_loss": "restart"}, "--on-worker-loss restart with --max-restarts 0: say how often"),
+        ({"on_worker_loss": "stop", "max_restarts": 2}, "--on-worker-loss stop with --max-restarts 2"),
         ({"hostfile": "hosts"}, "--hostfile is for --method mpi"),
         ({"hostfile_servers": "hosts"}, "--hostfile_server is for --m_server mpi"),
         ({"method": "mpi", "method_servers": "local", "hostfile_servers": "h"}, "--hostfile_server is for --m_server"),
@@ -163,5 +179,19 @@ def test_the_placement_covers_all_workers():
 
 def test_all_is_encrypted_unless_it_stays_on_this_host():
     assert [name for name, given in PLANS.items() if make_plan(*given).endpoint is None] == [
-        "local", "local_alone_without_mpi", "local_limits_logs_config", "local_openmpi_as_root",
+        "local", "local_alone_without_mpi", "local_limits_logs_config", "local_replicas", "local_openmpi_as_root",
     ]  # fmt: skip
+
+
+def test_silence_is_borne_for_longer_where_nobody_can_take_over():
+    assert make_plan(Options("train.py"), HERE).heartbeat_timeout == 30
+    assert make_plan(Options("train.py", servers=2, replicas=2), HERE).heartbeat_timeout == 3
+    assert make_plan(Options("train.py", servers=2, replicas=2, heartbeat_timeout=9), HERE).heartbeat_timeout == 9
+
+
+def test_more_servers_may_be_on_every_host_of_the_servers():
+    options, site = PLANS["mpi_mpich"]
+    plan = make_plan(options, replace(site, log_dir="/logs"))
+    assert plan.server_hosts == ("n1", "n2", "n3")
+    more = plan.new_server(7, "n2")
+    assert more == replace(plan.servers[1], server=7, log="/logs/server-7.log")

@@ -260,9 +260,9 @@ class Raw:
         """Send a message of these frames."""
         self._socket.send_multipart(frames)
 
-    def ask(self, request: int, message: Message, confirmed: int = 0) -> None:
+    def ask(self, request: int, message: Message, confirmed: int = 0, shard: int = 0) -> None:
         """Send a well-formed message."""
-        self.send(*wire.encode(Envelope(request, confirmed, 0, message)))
+        self.send(*wire.encode(Envelope(request, confirmed, 0, message, shard)))
 
     def receive(self, seconds: float = DEADLINE) -> Envelope | None:
         """The next message, None if none comes in time."""

@@ -25,7 +25,7 @@ HUGE = 2**62
 
 
 def header(*fields: object, version: object = wire.VERSION, tag: object = 1, request: object = 1) -> bytes:
-    packed: bytes = msgpack.packb([version, tag, request, 0, 0, *fields])
+    packed: bytes = msgpack.packb([version, tag, request, 0, 0, 0, *fields])
     return packed
 
 

@@ -28,8 +28,8 @@ PLAIN = {
 }
 #: Messages that a server takes. Each of their fields is then replaced by what does not belong there.
 GOOD: dict[str, Message] = {
-    "open dense": m.OpenTable(PLAIN["dense"], [0]),
-    "open sparse": m.OpenTable(PLAIN["sparse"], [0]),
+    "open dense": m.OpenTable(PLAIN["dense"]),
+    "open sparse": m.OpenTable(PLAIN["sparse"]),
     "list": m.ListTables(),
     "push": m.Push("dense", -1, 0, KEYS, b"", None, [ROWS], [], [], False),
     "push of a worker": m.Push("commit", 0, 0, KEYS, b"", None, [ROWS], [], [], False),
@@ -71,7 +71,7 @@ def settings() -> Iterator[Message]:
     for number, (spec, name) in enumerate(itertools.product((PLAIN["dense"], PLAIN["sparse"]), PLAIN["dense"])):
         for other, junk in enumerate(JUNK):
             changed = {**spec, "name": f"junk {number} {other}", name: junk}
-            yield m.OpenTable(changed, [0])
+            yield m.OpenTable(changed)
             yield m.DropTable(changed["name"] if isinstance(changed["name"], str) else "")
 
 

@@ -26,7 +26,7 @@ class Pipe:
     """A channel and an inbox alone; what is on its way between them arrives, is lost, or comes again."""
 
     def __init__(self, count: int) -> None:
-        self.channel, self.inbox = Channel(0, ""), Inbox()
+        self.channel, self.inbox = Channel(0, 0, ""), Inbox()
         self.ran: list[int] = []
         self.asked = [self.channel.ask(Write([str(number)], [number]), 1) for number in range(count)]
         self.upwards = [envelope for _, envelope in self.asked]

@@ -49,7 +49,7 @@ def _quietly():
 @settings(max_examples=150)
 @given(arrivals=st.lists(sent([*TAGS.values()]), max_size=12))
 def test_a_server_goes_on_and_its_replies_can_be_sent(arrivals):
-    shard = Shard(0, 2, Functions())
+    shard = Shard(0, 1, 2, Functions())
     for peer, envelope in arrivals:
         shard.handle(peer, envelope)
         for _, reply in shard.flush():

@@ -39,7 +39,7 @@ def test_every_value_arrives_as_it_was(value, frame_bytes):
 def test_every_message_arrives_as_it_was(kind, data):
     sent = data.draw(envelopes(kind))
     got = carried(sent)
-    assert (got.request, got.confirmed, got.view) == (sent.request, sent.confirmed, sent.view)
+    assert got._replace(message=None) == sent._replace(message=None)
     assert type(got.message) is kind
     for name in kind.__slots__:
         assert same(getattr(got.message, name), getattr(sent.message, name)), name
@@ -108,7 +108,7 @@ SKELETONS = st.recursive(
 @given(tag=st.one_of(st.sampled_from([*TAGS]), st.integers(-1, 300)), fields=st.lists(SKELETONS, max_size=6))
 def test_headers_of_the_wrong_form_are_refused(tag, fields):
     packer = msgpack.Packer(unicode_errors="surrogatepass")
-    decoded_or_refused([packer.pack([1, tag, 1, 0, 0, *fields])])
+    decoded_or_refused([packer.pack([wire.VERSION, tag, 1, 0, 0, -1, *fields])])
 
 
 MUTATIONS = st.lists(

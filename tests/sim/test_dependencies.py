@@ -37,7 +37,7 @@ def run(seed: int, delay: int | None, weather: Weather | None = None) -> tuple[C
 
     plan = Plan(staleness=None, iterations=0, stall=0.0, script=script)
     weather = weather or dataclasses.replace(scenario.weather, ordered=False)
-    cluster = Cluster(dataclasses.replace(scenario, servers=3, plans=(plan,), lost_server=None, weather=weather))
+    cluster = Cluster(dataclasses.replace(scenario, servers=3, shards=3, plans=(plan,), faults=(), weather=weather))
     cluster.run()
     return cluster, nodes
 
@@ -57,8 +57,8 @@ def most_at_once(cluster: Cluster, nodes: list[Node]) -> int:
 def rows(cluster: Cluster) -> set[int]:
     """What the rows hold at the end."""
     held: set[int] = set()
-    for server in cluster.servers:
-        table = server.shard.tables._tables["assigned"]
+    for shard in cluster.shards:
+        table = shard.tables._tables["assigned"]
         held |= set(table.pull(np.intersect1d(KEYS, table.part.keys()), [])[0][0].ravel().tolist())
     return held
 
@@ -120,7 +120,7 @@ def test_what_comes_after_a_failed_task_never_reaches_a_server(seed: int, failin
         yield worker.session.acknowledged()
 
     plan = Plan(staleness=None, iterations=0, stall=0.0, script=script)
-    cluster = Cluster(dataclasses.replace(scenario, servers=3, plans=(plan,), lost_server=None))
+    cluster = Cluster(dataclasses.replace(scenario, servers=3, shards=3, plans=(plan,), faults=()))
     cluster.run()
     behind = [n for n in range(failing + 1, TASKS) if n % 2 == failing % 2]
     assert [n for n, node in enumerate(nodes) if not node.started] == behind

@@ -45,7 +45,7 @@ def trace(cluster: Cluster) -> tuple[object, ...]:
         cluster.network.now,
         cluster.network.sent,
         [worker.clock for worker in cluster.workers],
-        [repr(dict(server.shard.store.entries)) for server in cluster.servers],
+        [repr(dict(shard.store.entries)) for shard in cluster.shards],
     )
 
 
@@ -79,7 +79,7 @@ WHAT = (
 def note(cluster: Cluster, seen: Counter[str]) -> None:
     weather = cluster.scenario.weather
     seen["dropped"] += weather.drop > 0
-    seen["repeated"] += any(server.shard.inbox.duplicates for server in cluster.servers)
+    seen["repeated"] += any(shard.inbox.duplicates for shard in cluster.all_shards)
     seen["parked"] += cluster.answers[m.Waiting] > 0
     seen["resent"] += cluster.answers[m.Lost] > 0
     seen["probed"] += cluster.questions[m.Probe] > 0
@@ -91,4 +91,4 @@ def note(cluster: Cluster, seen: Counter[str]) -> None:
     seen["told keys"] += cluster.questions[m.KeyList] > 0
     seen["asked anew"] += any(worker.refused for worker in cluster.workers)
     seen["came after others"] += any(node.before for node in cluster.register.order)
-    seen["returned"] += cluster.questions[m.Leave] > len(cluster.workers) * len(cluster.servers)
+    seen["returned"] += cluster.questions[m.Leave] > len(cluster.workers) * cluster.scenario.shards

@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 from paracel import connection, wire
+from paracel.chains import Place
 from paracel.client import Client
 from paracel.errors import RequestError
 from paracel.functions import Functions
@@ -17,13 +18,19 @@ from paracel.session import Session
 from paracel.shard import Shard
 
 
+def view_of(servers: int, workers: int, number: int = 1) -> View:
+    """As many shards as servers, one copy of each."""
+    addresses = {server: f"ipc://{server}" for server in range(servers)}
+    return View(number, addresses, {}, workers, {}, [Place(number, (server,)).to_wire() for server in addresses])
+
+
 def carried(envelope: Envelope) -> Envelope:
     """What arrives of a message: made from bytes, so that nothing is shared with the sender."""
     return wire.decode([bytes(frame) for frame in wire.encode(envelope)])
 
 
 class Cluster:
-    """Some shards and sessions, and the messages between them on their way.
+    """Some shards, each on a server of its own number, sessions, and the messages between them on their way.
 
     Messages of one sender to one receiver keep their order, unless it is `lossy`: then they are dropped, repeated
     and reordered as the random numbers say. `step` delivers one message; `settle` all that is needed for an outcome.
@@ -33,8 +40,8 @@ class Cluster:
         self.rng = rng or random.Random(0)
         self.lossy = lossy
         self.now = 0.0
-        self.shards = {server: Shard(server, workers, Functions()) for server in range(servers)}
-        self.view = View(servers, {server: f"ipc://{server}" for server in self.shards}, {}, workers, {})
+        self.shards = {number: Shard(number, servers, workers, Functions()) for number in range(servers)}
+        self.view = view_of(servers, workers)
         self.sessions: dict[bytes, Session] = {}
         self._links: dict[tuple[bytes, int, bool], deque[Envelope]] = {}
 
@@ -66,7 +73,7 @@ class Cluster:
         if upwards:
             self.deliver(client, server, envelope)
         else:
-            self.sessions[client].receive(server, envelope, self.now)
+            self.sessions[client].receive(envelope, self.now)
         return True
 
     def deliver(self, client: bytes, server: int, envelope: Envelope) -> None:
@@ -98,7 +105,7 @@ class Cluster:
         self.now += 1.0
         for session in self.sessions.values():
             session.tick(self.now)
-            session.receive(-1, Envelope(0, 0, 0, self.view), self.now)
+            session.receive(Envelope(0, 0, 0, self.view), self.now)
 
     def _put(self, link: tuple[bytes, int, bool], envelope: Envelope) -> None:
         queue = self._links.setdefault(link, deque())
@@ -115,8 +122,8 @@ class FakeNetwork:
     """
 
     def __init__(self, servers: int = 2, workers: int = 4) -> None:
-        self.shards = {f"ipc://{server}": Shard(server, workers, Functions()) for server in range(servers)}
-        self.view = View(servers, {n: f"ipc://{n}" for n in range(servers)}, {}, workers, {})
+        self.shards = {f"ipc://{number}": Shard(number, servers, workers, Functions()) for number in range(servers)}
+        self.view = view_of(servers, workers)
         self._inbound: dict[tuple[str, bytes], deque[Any]] = {}
 
     @contextmanager

@@ -105,4 +105,4 @@ def messages(kind: type[Message]) -> Any:
 def envelopes(kind: type[Message]) -> Any:
     """Messages with their numbers."""
     number = st.integers(0, 1 << 40)
-    return st.builds(Envelope, number, number, number, messages(kind))
+    return st.builds(Envelope, number, number, number, messages(kind), st.integers(-1, 1 << 20))

@@ -10,7 +10,7 @@ VIEW = 7
 
 @pytest.fixture
 def channel():
-    return Channel(0, "ipc://0")
+    return Channel(5, 0, "ipc://0")
 
 
 def ask(channel, count=1):
@@ -58,7 +58,8 @@ def test_what_the_server_never_got_is_sent_again_with_its_number(channel):
     asked = [sent for _, sent in ask(channel, 4)]
     channel.receive(reply(2), VIEW)
     again = channel.receive(reply(0, Lost(2)), VIEW + 1)
-    assert [(sent.request, sent.message) for sent in again] == [(sent.request, sent.message) for sent in asked[2:]]
+    expected = [(2, Read([], 0)), *((sent.request, sent.message) for sent in asked[2:])]
+    assert [(sent.request, sent.message) for sent in again] == expected, "what was answered needs only its number"
     assert {sent.view for sent in again} == {VIEW + 1}
     assert channel.receive(reply(0, Lost(9)), VIEW) == []
 
@@ -69,7 +70,7 @@ def test_a_quiet_server_is_asked_about_the_oldest_request(channel):
     channel.receive(reply(1), VIEW)
     assert channel.tick(10.0, VIEW) is None, "the quiet begins"
     assert channel.tick(10.0 + PROBE_SECONDS / 2, VIEW) is None
-    probe = Envelope(0, 1, VIEW, Probe(2))
+    probe = Envelope(0, 1, VIEW, Probe(2), 5)
     assert channel.tick(10.0 + PROBE_SECONDS, VIEW) == probe
     assert channel.tick(10.0 + 5 * PROBE_SECONDS, VIEW) is None, "one is on its way"
     assert channel.tick(10.0 + PROBE_SECONDS + PROBE_PATIENCE, VIEW) == probe, "or was lost"

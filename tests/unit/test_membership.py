@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from paracel import messages as m
-from paracel.membership import JobStatistics, Membership, ServerStatistics, WorkerStatus
+from paracel.membership import Membership, ServerStatistics, WorkerStatus
 
 
 class Hosts:
@@ -41,13 +41,22 @@ def start(membership, hosts):
         tell(membership, hosts, register(server), b"server")
 
 
+def leaves(messages):
+    return [message for message in messages if isinstance(message, m.Leave)]
+
+
+def places(epoch, *chains):
+    return [[epoch, list(chain), -1, [], -1] for chain in chains]
+
+
 def test_servers_register_and_the_view_is_numbered(membership, hosts):
     assert (membership.ready, membership.missing) == (False, [0, 1])
     ((to, first),) = tell(membership, hosts, register(1), b"server 1")
-    assert (to, first) == (b"server 1", m.View(1, {1: "ipc://1"}, {}, 2, {}))
+    assert (to, first) == (b"server 1", m.View(1, {1: "ipc://1"}, {}, 2, {}, []))
     assert (membership.ready, membership.missing) == (False, [0])
     ((_, second),) = tell(membership, hosts, register(0))
-    assert second == m.View(2, {0: "ipc://0", 1: "ipc://1"}, {}, 2, {})
+    assert second == m.View(2, {0: "ipc://0", 1: "ipc://1"}, {}, 2, {}, []), "before the shards have their places"
+    assert membership.view() == m.View(3, {0: "ipc://0", 1: "ipc://1"}, {}, 2, {}, places(3, [0], [1]))
     assert membership.ready
     assert membership.addresses == {0: "ipc://0", 1: "ipc://1"}
 
@@ -67,8 +76,9 @@ def test_clients_that_come_early_are_answered_when_all_servers_are_there(members
     assert tell(membership, hosts, m.Join(0, "n2", 7), b"worker") == []
     assert tell(membership, hosts, m.GetView(), b"reader") == []
     answers = tell(membership, hosts, register(1), b"server 1")
-    view = m.View(3, {0: "ipc://0", 1: "ipc://1"}, {}, 2, {0: "n2, pid 7"})
-    assert answers == [(b"server 1", view), (b"worker", view), (b"reader", view)]
+    view = membership.view()
+    assert view == m.View(4, {0: "ipc://0", 1: "ipc://1"}, {}, 2, {0: "n2, pid 7"}, places(4, [0], [1]))
+    assert answers[1:] == [(b"worker", view), (b"reader", view)]
     assert tell(membership, hosts, m.GetView()) == [(b"someone", view)]
 
 
@@ -92,8 +102,10 @@ def test_a_server_that_ended_before_it_registered_is_lost(membership, hosts):
 def test_a_lost_server_stays_lost_for_its_first_reason(membership, hosts):
     start(membership, hosts)
     membership.server_exited(1, "killed")
+    number = membership.number
     membership.server_exited(1, "no heartbeat")
-    assert membership.view() == m.View(3, {0: "ipc://0"}, {1: "killed"}, 2, {})
+    view = membership.view()
+    assert (view.number, view.servers, view.lost) == (number, {0: "ipc://0"}, {1: "killed"})
     assert membership.lost == {1: "killed"}
     assert membership.addresses == {0: "ipc://0"}
     membership.lost.clear()
@@ -139,15 +151,18 @@ def test_other_messages_are_refused(membership, hosts):
 
 def test_a_server_is_lost_if_and_only_if_it_is_silent_for_longer_than_the_timeout(membership, hosts):
     start(membership, hosts)
-    quiet = m.Statistics(1, 5, 6, 0, 0, 7, 1, 3, {1: 4, 0: 3})
+    quiet = m.Statistics(1, 5, 6, 0, 0, 7, 1, 3, {1: 4, 0: 3}, {1: 9})
     for second in range(62):
         assert m.GetStatistics() in membership.tick(float(second), hosts.alive)
         assert (0 in membership.lost) == (second > 30)
         if second % 30 == 0:
             membership.heard(1, quiet)
     assert membership.lost == {0: "no heartbeat for 30 s"}
-    known = ServerStatistics(1, "ipc://1", "n1", 101, 5, 6, 7, 1, 3, ((0, 3), (1, 4)))
-    assert membership.statistics() == JobStatistics(3, (known,), ((0, "no heartbeat for 30 s"),), ())
+    known = ServerStatistics(1, "ipc://1", "n1", 101, 5, 6, 7, 1, 3, ((0, 3), (1, 4)), ((1, 9),))
+    statistics = membership.statistics()
+    assert (statistics.servers, statistics.lost) == ((known,), ((0, "no heartbeat for 30 s"),))
+    assert statistics.broken == (0,)
+    assert [place.chain for place in statistics.shards] == [(0,), (1,)]
 
 
 def test_a_job_that_slept_as_a_whole_goes_on(membership, hosts):
@@ -162,27 +177,31 @@ def test_a_worker_that_is_gone_is_taken_out_and_stays_out(membership, hosts, cap
     for worker in (0, 1):
         tell(membership, hosts, m.Join(worker, "n2", 7 + worker))
     tell(membership, hosts, m.Goodbye(0))
+    before = membership.number
     hosts.dead |= {("n2", 7), ("n2", 8)}
     with caplog.at_level(logging.WARNING):
         for second in range(3):
             gone = membership.tick(float(second), hosts.alive)
-            assert gone == [m.GetStatistics(), m.Leave(0, 4), m.Leave(1, 4)]
+            assert leaves(gone) == [m.Leave(0, before), m.Leave(1, before)]
     assert [record.getMessage() for record in caplog.records] == ["worker 1 (n2, pid 8) died; nobody waits for it"]
     assert membership.statistics().workers == (
         WorkerStatus(0, "n2", 7, left=True),
         WorkerStatus(1, "n2", 8, left=True, died=True),
     )
     ((_, view),) = tell(membership, hosts, m.Join(1, "n2", 9))
-    assert view.number > 4, "what was said of the one before is older"
-    assert membership.tick(9.0, hosts.alive) == [m.GetStatistics(), m.Leave(0, 5)]
+    assert view.number > before, "what was said of the one before is older"
+    assert leaves(membership.tick(9.0, hosts.alive)) == [m.Leave(0, view.number)]
 
 
 def test_a_server_that_beats_is_not_lost_however_long_its_turn_is(membership, hosts, caplog):
     start(membership, hosts)
     for second in range(100):
         membership.tick(float(second), hosts.alive)
-        for beat in (m.Heartbeat(0, second), m.Heartbeat(1, second % 29), m.Heartbeat(7, 1), m.Heartbeat(-1, 2**62)):
-            assert tell(membership, hosts, beat) == []
+        for beat in (m.Heartbeat(0, second, 5), m.Heartbeat(1, second % 29, 6)):
+            assert tell(membership, hosts, beat) == [(b"someone", m.Lease(beat.number))]
+        for stranger in (m.Heartbeat(7, 1, 0), m.Heartbeat(-1, 2**62, 0)):
+            ((_, refusal),) = tell(membership, hosts, stranger)
+            assert refusal == m.Failure("RequestError", f"there is no server {stranger.server}")
     assert membership.lost == {}
     named = [record.getMessage() for record in caplog.records]
     assert len(named) == 3

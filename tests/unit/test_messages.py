@@ -24,8 +24,15 @@ def test_messages_are_frozen_slotted_and_say_what_is_answered(kind):
 
 
 def test_requests_and_replies_have_tags_apart():
-    """Below 32 a worker asks a server; from 32 a server answers; from 64 the coordinator is in it."""
-    assert [tag for tag, kind in TAGS.items() if "Answer" in kind.__doc__ and 32 <= tag < 64] == []
+    """Below 32 a worker asks; from 32 a server answers; from 48 servers talk; from 64 the coordinator is in it."""
+    assert [tag for tag, kind in TAGS.items() if "Answer" in kind.__doc__ and 32 <= tag < 48] == []
+    assert {kind.__name__ for tag, kind in TAGS.items() if 48 <= tag < 64} == {
+        "Replicate",
+        "Progress",
+        "Filled",
+        "Drained",
+        "Behind",
+    }
     assert {kind.__name__ for tag, kind in TAGS.items() if tag >= 64} == {
         "Register",
         "Join",
@@ -33,6 +40,9 @@ def test_requests_and_replies_have_tags_apart():
         "View",
         "Goodbye",
         "Heartbeat",
+        "Lease",
+        "Control",
+        "Controlled",
     }
 
 

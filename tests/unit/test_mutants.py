@@ -22,7 +22,6 @@ from paracel.channel import Channel
 from paracel.clock import SspClock
 from paracel.exchange import Exchange
 from paracel.inbox import Inbox
-from paracel.messages import Envelope
 from paracel.pending import Pending, all_done
 from paracel.ring import Ring
 from paracel.sent_keys import SentKeys
@@ -141,7 +140,7 @@ def take_early(old: Any) -> Any:
 def again_renumbered(old: Any) -> Any:
     def receive(self: Any, envelope: Any, view: int) -> Any:
         again = old(self, envelope, view)
-        return [Envelope(sent.request + 1, sent.confirmed, sent.view, sent.message) for sent in again]
+        return [sent._replace(request=sent.request + 1) for sent in again]
 
     return receive
 

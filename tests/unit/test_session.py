@@ -1,14 +1,15 @@
 """A session against real shards, message by message."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.cluster import Cluster
+from support.cluster import Cluster, view_of
 
 from paracel import messages as m
 from paracel.errors import CarryError, CoordinatorLost, ServerLost, UpdateError
-from paracel.exchange import COORDINATOR, COORDINATOR_PATIENCE
+from paracel.exchange import COORDINATOR_PATIENCE
 from paracel.functions import Functions
 from paracel.messages import Envelope
 from paracel.ring import Ring
@@ -77,7 +78,7 @@ def test_others_wait_for_the_reply_and_travel_together(cluster, session):
     cluster.pump()
     assert all(task.done for task in tasks)
     server = session.ring.server_of("w")
-    assert cluster.shards[server].statistics().requests == 2
+    assert cluster.shards[server].requests == 2
     assert cluster.shards[server].store.entries["w"] == 5
 
 
@@ -332,16 +333,18 @@ def test_the_clock_of_the_servers_is_the_least(two_workers):
 # --- what is gone -------------------------------------------------------------------------------------------
 
 
-def view(number, lost=(), servers=2):
-    live = {n: f"ipc://{n}" for n in range(servers) if n not in lost}
-    return m.View(number, live, dict.fromkeys(lost, "exited with status 9"), 1, {})
+def view(number, lost=()):
+    """Of two servers, with one copy of each shard."""
+    whole = view_of(2, 1)
+    live = {server: address for server, address in whole.servers.items() if server not in lost}
+    return replace(whole, number=number, servers=live, lost=dict.fromkeys(lost, "exited with status 9"))
 
 
 def test_what_a_lost_server_owes_fails_and_nothing_is_asked_of_it(session):
     gone, kept = keys_of(0, 2), keys_of(1, 2)
     waits = [session.read([gone[0]]), session.update(gone[1], 1, "add"), session.read([*gone, *kept])]
     stays = session.read(kept)
-    session.receive(COORDINATOR, Envelope(0, 0, 0, view(3, lost=[0])), 0.0)
+    session.receive(Envelope(0, 0, 0, view(3, lost=[0])), 0.0)
     for pending in waits[:2]:
         with pytest.raises(ServerLost, match=r"server 0 \(ipc://0\) is gone: exited with status 9"):
             pending.result()
@@ -349,7 +352,7 @@ def test_what_a_lost_server_owes_fails_and_nothing_is_asked_of_it(session):
     session.outbox.clear()
     for pending in (session.read(gone), session.update(gone[0], 1, "add"), session.ask_all(m.Commit(0, 1), list)):
         if not pending.done:
-            session.receive(1, Envelope(session.outbox[-1][1].request, 0, 0, m.Done(0)), 0.0)
+            session.receive(Envelope(session.outbox[-1][1].request, 0, 0, m.Done(0), 1), 0.0)
             continue
         with pytest.raises(ServerLost):
             pending.result()
@@ -358,8 +361,9 @@ def test_what_a_lost_server_owes_fails_and_nothing_is_asked_of_it(session):
 
 
 def test_an_older_view_changes_nothing(session):
-    session.receive(COORDINATOR, Envelope(0, 0, 0, view(1, lost=[0])), 0.0)
-    assert session.view.number == 2
+    session.receive(Envelope(0, 0, 0, view(3)), 0.0)
+    session.receive(Envelope(0, 0, 0, view(2, lost=[0])), 0.0)
+    assert session.view.number == 3
     assert not session.view.lost
 
 
@@ -391,8 +395,7 @@ def test_a_view_says_where_stragglers_are(cluster, caplog):
     one = cluster.join(0, 0)
     cluster.settle(one.commit())
     waits = one.read(["w"])
-    newer = m.View(cluster.view.number, cluster.view.servers, {}, 2, {1: "n4, pid 77"})
-    cluster.view = newer
+    cluster.view = replace(cluster.view, hosts={1: "n4, pid 77"})
     for _ in range(40):
         cluster.pump()
         cluster.tick()
@@ -405,7 +408,7 @@ def test_a_view_says_where_stragglers_are(cluster, caplog):
 def test_a_refused_request_is_an_error(cluster, session):
     pending = session.ask(0, m.Contains(["w"]))
     number = session.outbox.pop()[1].request
-    session.receive(0, Envelope(number, 0, 0, m.Failure("CarryError", "odd")), 0.0)
+    session.receive(Envelope(number, 0, 0, m.Failure("CarryError", "odd"), 0), 0.0)
     with pytest.raises(CarryError, match="odd"):
         pending.result()
 

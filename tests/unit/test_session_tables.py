@@ -2,10 +2,11 @@
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.cluster import Cluster
+from support.cluster import Cluster, view_of
 from support.table_rules import check_execution_order, check_key_lists, uint64
 
 from paracel import messages as m
@@ -27,6 +28,12 @@ def opened(cluster, session, size=9, **settings):
 
 def ones(keys=KEYS):
     return [np.ones(len(keys), np.int64)]
+
+
+def lose_server_1(session):
+    """Tell it that one of two servers is gone."""
+    lost = replace(view_of(2, 1), number=3, servers={0: "ipc://0"}, lost={1: "killed"})
+    session.receive(m.Envelope(0, 0, 0, lost), 0.0)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -109,7 +116,7 @@ def test_rows_that_a_lost_server_cannot_refresh_are_an_error():
     session = cluster.join(0, math.inf)
     table, keys = opened(cluster, session, None), uint64(range(40))
     cluster.settle(table.pull(keys, PLAIN, (), math.inf))
-    session.receive(-1, m.Envelope(0, 0, 0, m.View(3, {0: "ipc://0"}, {1: "killed"}, 1, {})), 0.0)
+    lose_server_1(session)
     session.clock += 1
     assert table.pull(keys, PLAIN, (), math.inf).done, "from the cache, for the last time"
     cluster.pump()
@@ -150,9 +157,8 @@ def test_what_a_lost_server_held_is_an_error_and_key_lists_are_given_back():
     call = Call([KeyCaching()])
     cluster.settle(table.push(uint64(range(50)), ones(range(50)), call))
     assert session._sent_keys._lent == {}
-    lost = m.View(3, {0: "ipc://0"}, {1: "killed"}, 1, {})
     pending = table.pull(uint64(range(50)), call, (), None)
-    session.receive(-1, m.Envelope(0, 0, 0, lost), 0.0)
+    lose_server_1(session)
     again = table.push(uint64(range(50)), ones(range(50)), call)
     cluster.pump()
     for each in (pending, again):

@@ -35,7 +35,7 @@ class Asker:
 
 @pytest.fixture
 def shard():
-    return Shard(3, 2, Functions())
+    return Shard(3, 4, 2, Functions())
 
 
 @pytest.fixture
@@ -108,7 +108,8 @@ def test_a_filter_that_fails_removes_nothing(shard, peer):
         (m.Load("updater", "math:sqrt"), "FunctionError", "must take (value, delta)"),
         (m.Found([], [], 0), "RequestError", "a server does not take Found"),
         (m.Join(0, "", 1), "RequestError", "a server does not take Join"),
-        (m.Statistics(0, 0, 0, 0, 0, 5, 0, 0, {}), "RequestError", "a server does not take Statistics"),
+        (m.GetStatistics(), "RequestError", "a shard is not a server"),
+        (m.Statistics(0, 0, 0, 0, 0, 5, 0, 0, {}, {}), "RequestError", "a server does not take Statistics"),
     ],
 )
 def test_refusals(peer, message, kind, text):
@@ -171,7 +172,7 @@ def test_a_repeated_change_gets_the_stored_reply_and_is_not_run_again(shard, pee
     peer.send(m.Update(["a"], [1], "add", True), number)
     assert peer.take() == [first]
     assert shard.store.entries["a"] == 1
-    assert shard.statistics().duplicates == 1
+    assert shard.inbox.duplicates == 1
     peer.send(m.Contains(["a"]), confirmed=number)
     peer.take()
     peer.send(m.Update(["a"], [1], "add", True), number)
@@ -240,18 +241,19 @@ def test_who_says_goodbye_is_forgotten(shard, peer):
     assert peer.take() == [(0, m.Lost(1))]
 
 
-def test_statistics(shard, peer):
+def test_requests_and_operations_are_counted(shard, peer):
     peer.ask(m.Write(["a", "b"], [1, 2]))
     peer.ask(m.Commit(1, 4))
     peer.send(m.Read(["a"], 3))
-    shard.malformed += 1
-    expected = m.Statistics(
-        server=3, requests=2, operations=3, duplicates=0, malformed=1, keys=2, parked=1, clock=0, clocks={0: 0, 1: 4}
-    )
-    peer.send(m.GetStatistics(), 0)
-    assert peer.take() == [(0, expected)]
-    answer = peer.ask(m.GetStatistics())
-    assert (answer.requests, answer.keys) == (3, 2)
+    assert (shard.requests, shard.operations) == (2, 3), "not what waits"
+    peer.ask(m.Commit(0, 3))
+    assert (shard.requests, shard.operations) == (4, 5)
+
+
+def test_replies_name_their_shard(shard):
+    shard.handle(b"peer", Envelope(1, 0, 0, m.Write(["a"], [1]), 3))
+    shard.handle(b"peer", Envelope(0, 0, 0, m.Probe(9), 3))
+    assert [reply.shard for _, reply in shard.flush()] == [3, 3]
 
 
 # --- the clock --------------------------------------------------------------------------------------------------
@@ -299,11 +301,11 @@ def test_a_worker_that_entered_again_stays_although_the_coordinator_said_before_
 
 def test_entering_says_how_far_the_worker_was(peer):
     peer.ask(m.Commit(0, 3))
-    assert peer.ask(m.Enter(0)) == m.Entered(3)
-    assert peer.ask(m.Enter(1)) == m.Entered(0)
+    assert peer.ask(m.Enter(0)).clock == 3
+    assert peer.ask(m.Enter(1)).clock == 0
     peer.ask(m.Leave(1))
-    assert peer.ask(m.Enter(1)) == m.Entered(3)
-    assert peer.ask(m.Enter(9)) == m.Entered(0)
+    assert peer.ask(m.Enter(1)).clock == 3
+    assert peer.ask(m.Enter(9)).clock == 0
 
 
 def test_a_repeated_read_that_waits_is_kept_once(shard, peer):

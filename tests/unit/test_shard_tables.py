@@ -46,13 +46,13 @@ def pull(table="t", selection=KEYS, *, digest=b"", state=(), filters=(), thresho
     return m.Pull(table, selection, digest, list(state), list(filters), threshold, version, min_clock)
 
 
-def opening(name="t", size=None, dim=1, dtype="float32", servers=(0,), **settings):
-    return m.OpenTable(make_spec(name, size, dim, dtype, **settings).to_wire(), list(servers))
+def opening(name="t", size=None, dim=1, dtype="float32", **settings):
+    return m.OpenTable(make_spec(name, size, dim, dtype, **settings).to_wire())
 
 
 @pytest.fixture
 def shard():
-    return Shard(0, 2, Functions())
+    return Shard(0, 1, 2, Functions())
 
 
 @pytest.fixture
@@ -167,21 +167,17 @@ def test_a_bad_pull_is_refused(peer, bad):
 
 @pytest.mark.parametrize("given", [*ODD, make_spec("t2").to_wire() | {"size": 0}, make_spec("t2").to_wire() | {"x": 1}])
 def test_what_is_no_table_is_refused(peer, given):
-    reply = peer.ask(m.OpenTable(given, [0]))
+    reply = peer.ask(m.OpenTable(given))
     assert reply.kind == "ConfigError", reply
-
-
-def test_a_table_on_no_servers_is_refused(peer):
-    assert isinstance(peer.ask(m.OpenTable(make_spec("t2").to_wire(), [])), m.Failure)
 
 
 @pytest.mark.parametrize("function", ["", "nothing", "os:none", "json:dumps", "no_such_module:f"])
 def test_functions_that_are_not_there_are_refused(peer, function):
     assert isinstance(peer.ask(m.RunTable("t", function, [], None, -1, 0)), m.Failure)
     spec = make_spec("t2", updater=function_wire(function))
-    assert isinstance(peer.ask(m.OpenTable(spec.to_wire(), [0])), m.Failure)
+    assert isinstance(peer.ask(m.OpenTable(spec.to_wire())), m.Failure)
     spec = make_spec("t2", init=function_wire(function))
-    assert isinstance(peer.ask(m.OpenTable(spec.to_wire(), [0])), m.Failure)
+    assert isinstance(peer.ask(m.OpenTable(spec.to_wire())), m.Failure)
 
 
 @pytest.mark.parametrize("keys", [*ODD, uint64([1])])

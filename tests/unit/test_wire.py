@@ -10,11 +10,11 @@ from paracel import messages as m
 from paracel.errors import CarryError, WireError
 from paracel.messages import TAGS, Envelope
 from paracel.values import FRAME_BYTES, MAX_KEY_BYTES
-from paracel.wire import decode, encode, refused
+from paracel.wire import VERSION, decode, encode, refused
 
 
-def header(*fields, tag=6, version=1):
-    return [msgpack.packb([version, tag, 1, 0, 0, *fields])]
+def header(*fields, tag=6, version=VERSION):
+    return [msgpack.packb([version, tag, 1, 0, 0, -1, *fields])]
 
 
 def carried(value):
@@ -23,9 +23,10 @@ def carried(value):
 
 
 def test_the_form_of_a_header():
-    frames = encode(Envelope(7, 6, 5, m.Read(["w"], 3)))
-    assert [msgpack.unpackb(frame) for frame in frames] == [[1, 1, 7, 6, 5, ["w"], 3]]
-    assert decode(frames) == Envelope(7, 6, 5, m.Read(["w"], 3))
+    frames = encode(Envelope(7, 6, 5, m.Read(["w"], 3), 4))
+    assert [msgpack.unpackb(frame) for frame in frames] == [[2, 1, 7, 6, 5, 4, ["w"], 3]]
+    assert decode(frames) == Envelope(7, 6, 5, m.Read(["w"], 3), 4)
+    assert decode(encode(Envelope(0, 0, 5, m.Forget()))).shard == -1
 
 
 @pytest.mark.parametrize(("count", "frames"), [(FRAME_BYTES - 1, 1), (FRAME_BYTES, 2), (FRAME_BYTES + 1, 2)])
@@ -74,10 +75,10 @@ def test_what_arrives_inline_can_be_changed():
         ([b""], "not a message"),
         ([b"GET / HTTP/1.1\r\n\r\n"], "not a message"),
         ([msgpack.packb({"version": 1})], "no header"),
-        ([msgpack.packb([1, 1, 1, 0])], "no header"),
-        ([msgpack.packb([1, 1, 1, 0, True, [], 0])], "no header"),
-        ([msgpack.packb([1, 1, 1.0, 0, 0, [], 0])], "no header"),
-        (header(["k"], version=2), "protocol version 2; this is version 1"),
+        ([msgpack.packb([VERSION, 1, 1, 0, 0])], "no header"),
+        ([msgpack.packb([VERSION, 1, 1, 0, 0, True, [], 0])], "no header"),
+        ([msgpack.packb([VERSION, 1, 1.0, 0, 0, -1, [], 0])], "no header"),
+        (header(["k"], version=1), "protocol version 1; this is version 2"),
         (header(["k"], tag=200), "no message has tag 200"),
         (header(), "Contains has 1 fields, not 0"),
         (header(["k"], 1), "Contains has 1 fields, not 2"),
@@ -154,13 +155,13 @@ def test_every_tag_has_one_message():
 
 def test_a_message_without_room_keeps_its_numbers():
     large = np.zeros(FRAME_BYTES)
-    frames = encode(Envelope(7, 6, 5, m.Write(["w"] * 1000, [large] + [1] * 999)))
+    frames = encode(Envelope(7, 6, 5, m.Write(["w"] * 1000, [large] + [1] * 999), 4))
     with pytest.raises(MemoryError, match="no room"):
         decode([bytes(frames[0]), None])
-    assert refused([bytes(frames[0]), None], "no") == Envelope(7, 6, 5, m.Failure("RequestError", "no"))
+    assert refused([bytes(frames[0]), None], "no") == Envelope(7, 6, 5, m.Failure("RequestError", "no"), 4)
 
 
-@pytest.mark.parametrize("start", [b"", b"\xc1", b"\x05", msgpack.packb([1, 2, 3]), msgpack.packb([1, 2, 3, 4, "5"])])
+@pytest.mark.parametrize("start", [b"", b"\xc1", b"\x05", *map(msgpack.packb, ([1, 2, 3], [1, 2, 3, 4, 5, "6"]))])
 def test_what_is_not_a_message_is_not_refused_as_one(start):
     with pytest.raises(WireError):
         refused([start], "no")

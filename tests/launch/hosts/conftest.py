@@ -4,6 +4,7 @@ It needs root, iproute2, util-linux and the OpenSSH server, and installs nothing
 configurations lie in a temporary directory, and what a host sees of them is mounted in its own mount namespace.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -80,6 +81,16 @@ class Hosts:
         """What to put before a command to run it on a host; it has the pid that is waited for."""
         pid = (self.folder / f"{number}.pid").read_text().strip()
         return ["nsenter", "-t", pid, "--net", "--uts", "--mount", f"--wd={directory}", "--"]
+
+    @contextlib.contextmanager
+    def cut_off(self, number: int) -> Iterator[None]:
+        """A host that nobody reaches meanwhile, and that reaches nobody."""
+        port = ("ip", "-n", self._switch, "link", "set", f"port{number}")
+        _run(*port, "down")
+        try:
+            yield
+        finally:
+            _run(*port, "up")
 
     def processes(self) -> dict[int, str]:
         """What runs on the hosts besides the listening sshd, with the command lines."""

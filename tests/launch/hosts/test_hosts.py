@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,66 @@ def test_a_server_that_dies_on_another_host_ends_the_job_and_is_named(running, h
     assert running.wait() == 1
     assert "prun: error: server 2 on host3" in running.stderr
     assert "server-2.log" in running.stderr
+
+
+WAIT = """
+import os
+import time
+import paracel
+from paracel.comm import world
+
+ranks = world()
+with paracel.connect(worker=ranks.rank) as ps:
+    for number in range(100):
+        ps.bupdate("count", 1)
+        if number == 50:
+            print("up", flush=True)
+        while number > 50 and not os.path.exists("go on"):
+            time.sleep(0.01)
+    ranks.barrier()
+    print("counts", ps.read("count"))
+"""
+
+
+@pytest.fixture
+def with_replicas(cluster):
+    (cluster.directory / "workers").write_text("host1\nhost2\n")
+    where = ("-m", "mpi", "--hostfile", "workers", "--hostfile_server", "hosts")
+    how = ("-w", "2", "-p", "3", "--replicas", "2", "--replace")
+    job = cluster.start(*where, *how, cluster.script("wait.py", WAIT))
+    job.wait_said("up\n", times=2)
+    yield job
+    (cluster.directory / "go on").touch()
+    assert job.wait() == 0, job.stderr
+    assert job.stdout.count("counts 200\n") == 2
+
+
+def test_a_server_that_dies_on_another_host_is_replaced_there(with_replicas, hosts):
+    on_host3 = {pid: text for pid, text in hosts.processes().items() if text.startswith("h3: ")}
+    (victim,) = [pid for pid, text in on_host3.items() if text.endswith("-m paracel.server ") and " -c " not in text]
+    os.kill(victim, signal.SIGKILL)
+    with_replicas.wait_said("server 3 is started on host3 in the place of server 2", stream="stderr")
+    with_replicas.wait_said("all shards have 2 copies again", stream="stderr")
+
+
+def test_a_server_on_a_host_that_is_cut_off_is_replaced_on_another(with_replicas, hosts):
+    with hosts.cut_off(3):
+        with_replicas.wait_said("server 2 on host3 is lost (no heartbeat for 3 s)", stream="stderr")
+        with_replicas.wait_said("server 3 on host3 did not start", stream="stderr")
+        with_replicas.wait_said("server 4 is started on host1 in the place of server 2", stream="stderr")
+        with_replicas.wait_said("all shards have 2 copies again", stream="stderr")
+
+
+def test_a_server_is_added_on_a_host(with_replicas, cluster, hosts):
+    command = [sys.executable, "-c", "from paracel.cli import paracel_ctl; paracel_ctl()", "servers", "add"]
+    environment = {**cluster.surroundings(), "PYTHONPATH": str(Path(__file__).parents[3])}
+    on_host1 = [*hosts.on(1, cluster.directory), *command, "--host", "host2"]
+    added = subprocess.run(on_host1, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (added.returncode, added.stderr) == (0, "")
+    servers = [
+        text for text in hosts.processes().values() if text.endswith("-m paracel.server ") and " -c " not in text
+    ]
+    assert sum(text.startswith("h2: ") and "ssh" not in text for text in servers) == 2
 
 
 def test_a_host_that_does_not_answer_is_named(cluster):

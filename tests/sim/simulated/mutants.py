@@ -19,8 +19,8 @@ from paracel.session import Session
 from paracel.shard import HANDLERS, Asked, Shard
 from paracel.store import Store
 
-from .cluster import Server
 from .making import Mutant, instead, nothing
+from .watching import WatchedShard
 from .worker import Worker
 
 # --- the server's side of request numbers ---------------------------------------------------------------------
@@ -309,5 +309,5 @@ CLOCKS = (
 def without_reference() -> Iterator[None]:
     """Judge a run by what workers see alone."""
 
-    with mock.patch.object(Server, "check_parked", nothing(None)):
+    with mock.patch.object(WatchedShard, "check_parked", nothing(None)):
         yield

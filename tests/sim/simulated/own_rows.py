@@ -54,6 +54,8 @@ class OwnRows(TableWork):
     def calls(self, others: list[Any], writes_only: bool) -> list[Any]:
         """What it does, of few kinds and the same for all workers, so that they meet; now and then something else."""
         groups = self.job.sample(_GROUPS, self.job.randint(1, 2))
+        if self.worker.plan.linear:  # servers are lost: what they have to remember then is met more often
+            groups.append(self.job.choice(_REMEMBERED))
         kinds = [kind for changes, reads in groups for kind in (changes if writes_only else changes + reads)]
         if self.job.random() < 0.3:
             kinds.append(OwnRows.graph)
@@ -211,3 +213,4 @@ _GROUPS: tuple[tuple[tuple[Kind, ...], tuple[Kind, ...]], ...] = (
     ((OwnRows.push_sums, OwnRows.push_rounded), (OwnRows.open_contested, OwnRows.drop_own)),
     ((OwnRows.run_once,), (OwnRows.wait_for_any,)),
 )
+_REMEMBERED = (_GROUPS[2], _GROUPS[5])

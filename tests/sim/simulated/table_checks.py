@@ -27,32 +27,32 @@ def check_final(cluster: "Cluster") -> None:
 
 
 def rows_of(cluster: "Cluster") -> dict[str, dict[int, Any]]:
-    """All rows, by table and key; no key is on two servers."""
+    """All rows, by table and key; no key is in two shards."""
     rows: dict[str, dict[int, Any]] = defaultdict(dict)
-    for server in cluster.servers:
-        for name, table in server.shard.tables._tables.items():
+    for shard in cluster.shards:
+        for name, table in shard.tables._tables.items():
             assert not table.failure, f"{name} failed: {table.failure}"
             for key, row in zip(table.part.keys().tolist(), table.part.column("rows"), strict=True):
-                assert key not in rows[name], f"key {key} of {name} is on two servers"
+                assert key not in rows[name], f"key {key} of {name} is in two shards"
                 rows[name][key] = row
     return rows
 
 
 def _check_calls(cluster: "Cluster") -> None:
-    """A function has run once in a clock on each server, if anybody had its result, or else perhaps."""
-    for server in cluster.servers:
-        table = server.shard.tables._tables.get("calls")
+    """A function has run once in a clock in each shard, if anybody had its result, or else perhaps."""
+    for shard in cluster.shards:
+        table = shard.tables._tables.get("calls")
         if table is None or not table.part.count:
             continue
         counts = table.part.column("rows")
         assert (counts == counts[0]).all(), "it ran over some of the rows"
         for clock in range(CLOCKS):
             least = int(clock in cluster.table_history.once)
-            assert least <= counts[0, clock] <= 1, f"{counts[0, clock]} runs in clock {clock}, of {server.address!r}"
+            assert least <= counts[0, clock] <= 1, f"{counts[0, clock]} runs in clock {clock}, of shard {shard.number}"
 
 
 def _check_contested(cluster: "Cluster") -> None:
-    there = [server.shard.tables._tables.get("contested") for server in cluster.servers]
+    there = [shard.tables._tables.get("contested") for shard in cluster.shards]
     seeds = {table.spec.seed for table in there if table is not None}
     assert len(seeds) <= 1, "a table has several settings"
     assert cluster.contested <= seeds, f"opened with seeds {cluster.contested}, and it has {seeds}"

@@ -83,6 +83,10 @@ class Register:
         self.order: list[Node] = []
         self._handled: set[Handle] = set()
 
+    def refused(self, handle: Handle) -> None:
+        """A server has refused a request, which is not waited for any more."""
+        self._handled.add(handle)
+
     def handled(self, handle: Handle) -> None:
         """A server has handled a request: all that its task comes after must be over by now, everywhere."""
         node = self.nodes.get(handle)

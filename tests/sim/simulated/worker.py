@@ -26,6 +26,7 @@ from paracel.store import largest
 
 from . import own_rows
 from .history import PARTIES, WORKER
+from .linear import LIST, NUMBER
 from .tasks import cause_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Plan:
     returns: bool = False
     replaced: bool = False
     tables: bool = False
+    linear: bool = False
     #: What it does in place of things at random.
     script: "Callable[[Worker], Script] | None" = None
 
@@ -67,7 +69,7 @@ class Worker:
         self.finished = False
         self.error: BaseException | None = None
         self.rng = random.Random(cluster.scenario.seed * 97 + party)
-        self.session = Session(cluster.join(self), number, plan.staleness, Functions())
+        self.session = Session(cluster.coordinator.join(self), number, plan.staleness, Functions())
         self.tables = own_rows.OwnRows(self, cluster)
         self.failing = 0
         self.refused = 0  # how many reads had to be asked for anew
@@ -75,7 +77,7 @@ class Worker:
         self._own: dict[str, Any] = {}
         self._settled = 0  # the last clock before which no refresh was still on its way
         self._first_fetch: dict[str, tuple[int, list[int]]] = {}
-        self._inbox: deque[tuple[int, Envelope]] = deque()
+        self._inbox: deque[Envelope] = deque()
         self._awaited: Pending | None = None
         self._script = self._run()
         cluster.network.nodes[self.address] = self.receive
@@ -97,18 +99,18 @@ class Worker:
 
     # --- being a node -----------------------------------------------------------------------------------------
 
-    def receive(self, source: bytes, envelope: Envelope) -> None:
+    def receive(self, _source: bytes, envelope: Envelope) -> None:
         """A message has come: it is looked at when the worker next looks."""
         if self.died or self.finished:
             return
         self.refused += isinstance(envelope.message, m.Failure) and envelope.message.kind == "ReadTooOld"
-        self._inbox.append((self._cluster.server_number(source), envelope))
+        self._inbox.append(envelope)
         if self._awaited is not None:
             self._look()
 
     def _look(self) -> None:
         while self._inbox:
-            self.session.receive(*self._inbox.popleft(), self._cluster.network.now)
+            self.session.receive(self._inbox.popleft(), self._cluster.network.now)
         self.send()
         awaited = self._awaited
         if awaited is not None and awaited.done:
@@ -117,13 +119,11 @@ class Worker:
 
     def send(self) -> None:
         """Put on the network what is to be sent."""
-        outbox = self.session.outbox
+        outbox, servers = self.session.outbox, self.session.view.servers
         while outbox:
             server, envelope = outbox.popleft()
-            target = (
-                self._cluster.coordinator_address if server == COORDINATOR else self._cluster.servers[server].address
-            )
-            self._cluster.network.send(self.address, target, envelope)
+            if server == COORDINATOR or server in servers:
+                self._cluster.network.send(self.address, self._cluster.address_of(server), envelope)
 
     def _tick(self, awaited: Pending) -> None:
         if self._awaited is awaited and not self.died:
@@ -191,6 +191,8 @@ class Worker:
         offered = _CHANGES if self.plan.writes_only else _KINDS
         kinds = rng.sample(offered, rng.randint(2, min(8, len(offered))))  # few kinds meet each other more often
         calls, most = [partial(kind, self) for kind in kinds], 5
+        if self.plan.linear:
+            calls += [partial(kind, self) for kind in rng.sample(_LINEAR, 3)]
         if self.plan.tables:
             calls, most = self.tables.calls(calls, self.plan.writes_only), 12
         for _ in range(self.plan.iterations):
@@ -343,6 +345,39 @@ class Worker:
             least = history.promised(key, needed)
         history.check_value(key, value, least, self.party)
 
+    # --- keys whose whole history is checked ------------------------------------------------------------------------
+
+    def _linear(self, kind: str, key: str, argument: Any, pending: Pending, *, told: bool = True) -> Pending:
+        self._cluster.linear.note(self.party, kind, key, argument, pending, told=told)
+        return pending
+
+    def _linear_key(self) -> str:
+        return self.rng.choice((NUMBER, LIST))
+
+    def _linear_write(self) -> Script:
+        value = self.rng.randrange(10**6)
+        yield self._linear("write", NUMBER, value, self.session.write([NUMBER], [value]))
+
+    def _linear_update(self) -> Script:
+        key, value = self._linear_key(), self.rng.randrange(10**6)
+        updater = "add" if key == NUMBER else "append"
+        yield self._linear(updater, key, value, self.session.update_multi([key], [value], updater, True))
+
+    def _linear_update_later(self) -> Script:
+        key, value = self._linear_key(), self.rng.randrange(10**6)
+        updater = "add" if key == NUMBER else "append"
+        self._linear(updater, key, value, self.session.update(key, value, updater), told=False)
+        self.send()
+        yield from ()
+
+    def _linear_remove(self) -> Script:
+        key = self._linear_key()
+        yield self._linear("remove", key, None, self.session.remove([key]))
+
+    def _linear_read(self) -> Script:
+        key = self._linear_key()
+        yield self._linear("read", key, None, self.session.fetch([key]))
+
     # --- own keys: only this worker changes them, so every read has exactly one right answer ------------------------
 
     def _own_key(self) -> str:
@@ -428,6 +463,15 @@ _READS = (
     Worker._read_clock,
     Worker._own_read,
     Worker._own_read,
+)
+_LINEAR = (
+    Worker._linear_read,
+    Worker._linear_read,
+    Worker._linear_update,
+    Worker._linear_update,
+    Worker._linear_update_later,
+    Worker._linear_write,
+    Worker._linear_remove,
 )
 _KINDS = (
     *_CHANGES, *_READS, Worker._bupdate, Worker._top,

@@ -1,0 +1,179 @@
+"""Data as arrays, spread over the ranks of a communicator: matrices, relations, labelled samples.
+
+`comm` is mpi4py's communicator, or None for this process alone; under MPI every function is collective. Each byte of
+the source is read by one rank, and what was read goes, as arrays, to the rank that owns it. LoadError names the file,
+the line, and what was expected there; it is raised in all ranks.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from paracel.comm import Comm, ranks_of
+from paracel.errors import ConfigError
+from paracel.loaders import lines_of
+from paracel.loading.chunks import Dispenser, Schedule, taken
+from paracel.loading.dense import numbered_rows, owned_rows
+from paracel.loading.fields import Parser
+from paracel.loading.ids import check_grid, for_users, grid_of
+from paracel.loading.labelled import Samples, csv_samples, libsvm_samples
+from paracel.loading.matrices import Block, dense_block, sparse_block
+from paracel.loading.reading import begin
+from paracel.loading.relations import Relations, check_columns, own_relations
+from paracel.sources import Source
+
+__all__ = [
+    "PATTERNS",
+    "Block",
+    "Dispenser",
+    "Parser",
+    "Relations",
+    "Samples",
+    "dispensed_lines",
+    "load_csv",
+    "load_libsvm",
+    "load_matrix",
+    "load_relations",
+    "process_grid",
+]
+
+_DENSE = ("linesplit", "fvec")
+_RELATIONS = ("fmap", "smap", "fsmap", "fset")
+PATTERNS = (*_DENSE, *_RELATIONS)
+
+
+def load_matrix(
+    comm: Any,
+    source: Source,
+    parser: Parser = ",",
+    pattern: str = "fmap",
+    *,
+    mix: bool = False,
+    columns: Sequence[int] | None = None,
+    grid: tuple[int, int] | None = None,
+    on_error: str = "raise",
+    schedule: Schedule = "static",
+) -> Block:
+    """This rank's block of the matrix that the lines of `source` make, by pattern:
+
+    | pattern | lines | block |
+    |---|---|---|
+    | `linesplit` | `f1,...,fk` | ndarray; rows stay where they are read, and their ids are their places in the source |
+    | `fvec` | `id,f1,...,fk` | ndarray; rows by the hash of their id |
+    | `fmap` | `a,b` or `a,b,0.2` | CSR; rows by the hash of their id |
+    | `smap` | the same | CSR; columns by the hash of their id |
+    | `fsmap` | the same | CSR; both, over a grid of ranks |
+    | `fset` | `a,b,c` or `a,b:0.2,c:0.4` | CSR; rows by the hash of their id |
+
+    The other arguments are those of `load_relations`; `linesplit` and `fvec` take no `mix`, `columns` or `grid`.
+    """
+    _check_pattern(pattern, PATTERNS)
+    if pattern in _DENSE and (mix or columns is not None):
+        raise ConfigError(f"pattern {pattern!r} takes no mix= or columns=; those are for {', '.join(_RELATIONS)}")
+    with ranks_of(comm) as ranks:
+        if pattern in _DENSE:
+            reading = begin(ranks, source, parser, on_error, schedule)
+            rows = numbered_rows(reading) if pattern == "linesplit" else owned_rows(reading)
+            return dense_block(rows, reading.end())
+        layout = _layout(ranks, pattern, grid)
+        check_columns(columns)
+        reading = begin(ranks, source, parser, on_error, schedule)
+        relations = own_relations(reading, layout, mix=mix or pattern == "fset", columns=columns)
+        return sparse_block(ranks, relations, layout, reading.end())
+
+
+def load_relations(
+    comm: Any,
+    source: Source,
+    parser: Parser = ",",
+    pattern: str = "fmap",
+    *,
+    mix: bool = False,
+    columns: Sequence[int] | None = None,
+    grid: tuple[int, int] | None = None,
+    on_error: str = "raise",
+    schedule: Schedule = "static",
+) -> Relations:
+    """The pairs of ids, and their values, that this rank owns, of the lines of `source`; as edges, for instance.
+
+    The parser is a string of which each character separates fields (with a blank among them, runs of separators count
+    as one), or a function of a line that gives its fields, or None where the line has none. A pattern is one of
+    `fmap` (pairs are owned by the hash of their first id), `smap` (of their second), `fsmap` (of both, over a `grid` of
+    ranks, (rows, columns); None: as square as can be), `fset` (as `fmap` with `mix`). Lines are `a,b`, `a,b,0.2`, or
+    `a,b:0.2`; with `mix` there may be more items, as in `a,b:0.2,c,d|0.1`. The mark before the value of an item is the
+    last `:`, `|` or blank in it, if that does not separate fields. `columns` are the numbers of the fields that count,
+    from 0: both ids, and a value or none. Blank lines are left out. Ids are int64 if all of their column are written as
+    integers, else str. With `on_error="skip"`, lines that do not parse are left out, counted and logged.
+    """
+    _check_pattern(pattern, _RELATIONS)
+    check_columns(columns)
+    with ranks_of(comm) as ranks:
+        layout = _layout(ranks, pattern, grid)
+        reading = begin(ranks, source, parser, on_error, schedule)
+        found = own_relations(reading, layout, mix=mix or pattern == "fset", columns=columns)
+        return Relations(for_users(found.first), for_users(found.second), found.values, reading.end())
+
+
+def load_csv(
+    comm: Any,
+    source: Source,
+    parser: Parser = ",",
+    *,
+    label: int = -1,
+    on_error: str = "raise",
+    schedule: Schedule = "static",
+) -> Samples:
+    """The samples in this rank's part of the source, dense: lines of numbers, of which number `label` is the label."""
+    with ranks_of(comm) as ranks:
+        reading = begin(ranks, source, parser, on_error, schedule)
+        features, labels = csv_samples(reading, label)
+        return Samples(features, labels, reading.end())
+
+
+def load_libsvm(
+    comm: Any,
+    source: Source,
+    *,
+    width: int | None = None,
+    on_error: str = "raise",
+    schedule: Schedule = "static",
+) -> Samples:
+    """The samples in this rank's part of the source, sparse: lines `label index:value ...`, with indices from 1.
+
+    They have `width` features, or as many as the highest index in any rank.
+    """
+    with ranks_of(comm) as ranks:
+        reading = begin(ranks, source, " \t:", on_error, schedule)
+        features, labels = libsvm_samples(reading, width)
+        return Samples(features, labels, reading.end())
+
+
+def dispensed_lines(comm: Any, source: Source, dispenser: Dispenser) -> Iterator[list[str]]:
+    """The lines of the chunks that this rank gets, a chunk at a time, as it asks for the next. Collective.
+
+    Whoever stops before the end leaves the rest to the others, who wait for it at theirs.
+    """
+    with ranks_of(comm) as ranks:
+        for _, piece in taken(ranks, source, dispenser):
+            yield lines_of([piece])
+        ranks.barrier()
+        if ranks.rank == 0:
+            dispenser.end()
+
+
+def process_grid(layout: str | tuple[int, int], size: int) -> tuple[int, int]:
+    """How `size` ranks are laid out, (rows, columns): as a pattern needs it, or as given, if that can be."""
+    if isinstance(layout, str):
+        _check_pattern(layout, PATTERNS)
+        return grid_of(layout, size)
+    return check_grid(layout, size)
+
+
+def _check_pattern(pattern: str, allowed: Sequence[str]) -> None:
+    if pattern not in allowed:
+        raise ConfigError(f"pattern={pattern!r}; allowed: {', '.join(allowed)}")
+
+
+def _layout(ranks: Comm, pattern: str, grid: tuple[int, int] | None) -> tuple[int, int]:
+    if grid is None or pattern != "fsmap":
+        return grid_of(pattern, ranks.size)
+    return check_grid(grid, ranks.size)

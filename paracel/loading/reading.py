@@ -1,0 +1,51 @@
+"""This worker's part of a source as sheets of lines: what all the readers have in common."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from paracel.comm import Comm
+from paracel.errors import ConfigError
+from paracel.loading.chunks import Dispenser, Pieces, Schedule, share, taken
+from paracel.loading.faults import Faults
+from paracel.loading.fields import Parser, Sheet, check_parser, sheets
+from paracel.loading.progress import Progress
+from paracel.sources import Source
+
+
+@dataclass(slots=True)
+class Reading:
+    """Pieces to be read, how, and what became of lines that did not parse."""
+
+    comm: Comm
+    parser: Parser
+    faults: Faults
+    pieces: Pieces
+    progress: Progress
+    dispenser: Dispenser | None
+
+    def sheets(self) -> Iterator[tuple[int, Sheet]]:
+        """The sheets of all pieces, each with its piece's place in the order of the source."""
+        every = ((number, sheet) for number, piece in self.pieces for sheet in sheets(piece, self.parser))
+        yield from self.progress.watch(every, lambda each: len(each[1].data))
+
+    def end(self) -> int:
+        """How many lines of all workers were skipped. Collective, when all have read."""
+        skipped = sum(self.comm.allgather_json(self.faults.skipped))
+        if self.dispenser is not None and self.comm.rank == 0:
+            self.dispenser.end()
+        return int(skipped)
+
+
+def begin(comm: Comm, source: Source, parser: Parser, on_error: str, schedule: Schedule) -> Reading:
+    """Check how it is to be read, and find out what. Collective."""
+    check_parser(parser)
+    if schedule != "static" and not isinstance(schedule, Dispenser):
+        raise ConfigError(f"schedule={schedule!r}; allowed: 'static', or a Dispenser ('dynamic' on a paralg)")
+    faults = Faults(on_error)
+    if isinstance(schedule, Dispenser):
+        total, pieces = 0, taken(comm, source, schedule)
+    else:
+        own = share(comm, source)
+        total, pieces = sum(piece.end - piece.begin for piece in own), ((comm.rank, piece) for piece in own)
+    progress = Progress(total if comm.rank == 0 else 0)
+    return Reading(comm, parser, faults, pieces, progress, schedule if isinstance(schedule, Dispenser) else None)

@@ -1,0 +1,127 @@
+"""Programs of the paper: the greatest value, connected components, shortest paths, PageRank."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from paracel.checks import check_count
+from paracel.errors import ConfigError
+from paracel.graphs.ids import hashes_of
+from paracel.pregel.program import Array, EdgeMessages, VertexProgram, Vertices
+
+Floats = NDArray[np.float64]
+
+
+class MaxValue(VertexProgram):
+    """The greatest value among a vertex and all from which it can be reached (section 2 of the paper).
+
+    `values` makes the values with which vertices begin, shape (n,), of their ids; None: the ids are the values.
+    """
+
+    combiner = "max"
+
+    def __init__(self, values: Any = None) -> None:
+        self._values = values
+
+    def initial(self, vertices: Vertices) -> Floats:
+        """The values given."""
+        made = vertices.ids if self._values is None else self._values(vertices.ids)
+        try:
+            return np.asarray(made).astype(np.float64)
+        except ValueError as error:
+            raise ConfigError(f"ids that are no numbers, so give values=: {error}") from None
+
+    def compute(self, vertices: Vertices, messages: Array) -> tuple[Floats, Array]:
+        """Tell the others when there is something new."""
+        greater = np.maximum(vertices.values, messages)
+        news = (greater > vertices.values) | (vertices.superstep == 0)
+        vertices.vote_to_halt()
+        return greater, np.ma.array(greater, mask=~news)
+
+
+class ConnectedComponents(VertexProgram):
+    """The component of each vertex of an undirected graph, named by its least id.
+
+    Where ids are text the name is a number, the least of their hashes (63 bits). The edges of a directed graph count
+    one way only.
+    """
+
+    combiner = "min"
+    dtype = "int64"
+
+    def initial(self, vertices: Vertices) -> Array:
+        """Itself."""
+        ids = vertices.ids
+        return ids if ids.dtype.kind == "i" else (hashes_of(ids) >> np.uint64(1)).astype(np.int64)
+
+    def compute(self, vertices: Vertices, messages: Array) -> tuple[Array, Array]:
+        """The least that is heard of."""
+        least = np.minimum(vertices.values, messages)
+        news = (least < vertices.values) | (vertices.superstep == 0)
+        vertices.vote_to_halt()
+        return least, np.ma.array(least, mask=~news)
+
+
+class ShortestPaths(VertexProgram):
+    """The least sum of weights, which must not be negative, on a way from `source`; infinite where there is none."""
+
+    combiner = "min"
+
+    def __init__(self, source: str | int) -> None:
+        self._source = source
+
+    def initial(self, vertices: Vertices) -> ArrayLike:
+        """Nothing is reached yet."""
+        return np.inf
+
+    def compute(self, vertices: Vertices, messages: Array) -> tuple[Array, EdgeMessages]:
+        """Tell the others about shorter ways."""
+        begun = np.where(vertices.ids == self._source, 0.0, np.inf) if vertices.superstep == 0 else messages
+        least = np.minimum(vertices.values, begun)
+        news = least < vertices.values
+        vertices.vote_to_halt()
+        return least, EdgeMessages(vertices.per_edge(np.ma.array(least, mask=~news)) + vertices.weights)
+
+
+class PageRank(VertexProgram):
+    """PageRank (Page et al., 1999), by power iteration from 1 / n; weights of edges do not count.
+
+    Each round makes a rank `(1 - d) / n + d * (sum + lost / n)`: `sum` is over the edges that lead there, each of which
+    carries its vertex's share; `lost` are the ranks of vertices without edges, as if they had one to every vertex. Not
+    `normalised` it is `(1 - d) + d * (...)`, as Paracel has it, which approaches n times as much. It ends after
+    `rounds`, or when the ranks of a round differ from those before by no more than `tolerance` in all.
+    """
+
+    def __init__(
+        self, rounds: int = 100, damping_factor: float = 0.85, *, normalised: bool = True, tolerance: float = 0.0
+    ) -> None:
+        check_count("rounds", rounds, 0)
+        if not 0 <= damping_factor < 1:
+            raise ConfigError(f"damping_factor={damping_factor!r}; allowed: from 0, below 1")
+        self.aggregators = {"lost": "sum", "change": "sum"}
+        self._rounds = rounds
+        self._damping = damping_factor
+        self._normalised = normalised
+        self._tolerance = tolerance
+
+    def initial(self, vertices: Vertices) -> ArrayLike:
+        """The same for all."""
+        return 1 / vertices.count
+
+    def compute(self, vertices: Vertices, messages: Array) -> tuple[Array, Array | None]:
+        """One round."""
+        ranks, step = vertices.values, vertices.superstep
+        if step > 1 and vertices.aggregated["change"] <= self._tolerance:
+            vertices.vote_to_halt()
+            return ranks, None
+        if step > 0:
+            base = (1 - self._damping) / (vertices.count if self._normalised else 1)
+            ranks = base + self._damping * (messages + vertices.aggregated["lost"] / vertices.count)
+            vertices.aggregate("change", np.abs(ranks - vertices.values))
+        if step == self._rounds:
+            vertices.vote_to_halt()
+            return ranks, None
+        degrees = vertices.out_degrees
+        vertices.aggregate("lost", ranks[degrees == 0])
+        return ranks, ranks / np.maximum(degrees, 1)
