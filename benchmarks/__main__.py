@@ -5,15 +5,17 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import arrays, jobs, keys, small, table, tables, words
+from benchmarks import arrays, checkpoints, failover, jobs, keys, small, table, tables, words
 
 TOPICS: dict[str, Callable[[bool], Iterator[table.Figure]]] = {
     "small": small.measure,
     "keys": keys.measure,
     "arrays": arrays.measure,
     "tables": tables.measure,
+    "failover": failover.measure,
     "words": words.measure,
     "jobs": jobs.measure,
+    "checkpoints": checkpoints.measure,
 }
 
 

@@ -20,7 +20,9 @@ from paracel import snapshot
 from paracel.errors import CheckpointError
 from paracel.folders import Folder
 from paracel.hashing import Hasher
+from paracel.ring import shard_owners
 from paracel.snapshot import PIECE_BYTES, Piece
+from paracel.tables.routes import Router
 from paracel.tables.spec import TableSpec
 
 FORMAT = 1
@@ -279,36 +281,38 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         with understanding(folder, file):
             for piece in read_shard(folder, file):
                 entries.update(zip(*piece.get("entries", ((), ())), strict=True))
-                _gather(parts, piece.get("tables", {}))
+                _gather(parts, piece.get("tables", {}), file.shard, manifest.shards)
     with understanding(folder, manifest.files[0]):
         tables = {name: parts.pop(name).whole() for name in list(parts)}
     return Checkpoint(manifest.clock, dict(manifest.clocks), manifest.created, entries, tables)
 
 
-def _gather(parts: "dict[str, _Parts]", tables: Piece) -> None:
+def _gather(parts: "dict[str, _Parts]", tables: Piece, shard: int, shards: int) -> None:
     for settings, _number in tables.get("made", ()):
-        parts.setdefault(settings["name"], _Parts(settings))
+        parts.setdefault(settings["name"], _Parts(settings, shards))
     for name, changes in tables.get("rows", {}).items():
-        for keys, columns in changes.get("rows", ()):
-            parts[name].add(keys, columns)
+        for selection, columns in changes.get("rows", ()):
+            parts[name].add(shard, selection, columns)
 
 
 class _Parts:
     """The rows of one table, as they come."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], shards: int) -> None:
         self._settings = settings
+        self._spec = TableSpec.from_wire(settings)
+        self._router = Router(self._spec, shard_owners(shards))
         self._keys: list[Any] = []
         self._columns: dict[str, list[Any]] = {}
 
-    def add(self, keys: Any, columns: Mapping[str, Any]) -> None:
-        self._keys.append(keys)
+    def add(self, shard: int, selection: Any, columns: Mapping[str, Any]) -> None:
+        self._keys.append(self._router.keys_at(shard, selection))
         for name, column in columns.items():
             self._columns.setdefault(name, []).append(column)
 
     def whole(self) -> TableData:
         """All of them, in the order of their keys."""
-        spec = TableSpec.from_wire(self._settings)
+        spec = self._spec
         if not self._keys:
             return TableData(self._settings, np.empty(0, np.uint64), np.empty((0, *spec.tail), spec.dtype), {})
         keys = np.concatenate(self._keys)

@@ -14,7 +14,7 @@ from paracel.cuts import Cuts, SaveAs
 from paracel.errors import ServerLost
 from paracel.functions import Functions
 from paracel.messages import Envelope, Message
-from paracel.replication import COORDINATOR, Receiver, Replica
+from paracel.replication import COORDINATOR, Budget, Receiver, Replica
 from paracel.shard import Shard
 
 logger = logging.getLogger(__name__)
@@ -39,9 +39,10 @@ class Node:
     ) -> None:
         """A backup that takes nothing for `patience` ticks is reported as being behind.
 
-        Between two ticks, so many bytes of each shard go to a server that joins, beside what changes.
+        Between two ticks, `fill_bytes` go to servers that join, beside what changes.
         """
         self._fill_bytes = fill_bytes
+        self._budget = Budget(fill_bytes)
         self.server = server
         self.view: m.View | None = None
         self.replicas: dict[int, Replica] = {}
@@ -186,7 +187,7 @@ class Node:
             return shard
 
         if number not in self.replicas:
-            self.replicas[number] = Replica(self.server, make)
+            self.replicas[number] = Replica(self.server, make, self._budget)
             if first and self._restore_from:
                 self.replicas[number].shard.restore(self._restore_from)
         return self.replicas[number]

@@ -371,7 +371,7 @@ class paralg:  # noqa: N801 - Paracel's name
         return {"grid": self._grid} | made if pattern == "fsmap" else made
 
     def _dispenser(self) -> loading.Dispenser:
-        return loading.Dispenser.of_next_load(self._client, self.worker_id, self.restarts)
+        return loading.Dispenser.of_next_load(self._client, self.worker_id)
 
     def _parts(self, source: Source, schedule: str) -> Iterator[list[str]]:
         if schedule == "dynamic":

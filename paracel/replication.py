@@ -10,6 +10,7 @@ between. Both tell results, so that their order is all that matters.
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -37,10 +38,17 @@ class Sent(NamedTuple):
     size: int
 
 
+@dataclass(slots=True)
+class Budget:
+    """How many bytes of pieces a server may still send until its next tick, of all its shards."""
+
+    left: int = FILL_WINDOW
+
+
 class Outlet:
     """What goes to the server behind this one, or to one that joins, until it has said that it has it."""
 
-    def __init__(self, peer: int, link: int, filling: Iterator[dict[str, Any]] | None = None) -> None:
+    def __init__(self, peer: int, link: int, budget: Budget, filling: Iterator[dict[str, Any]] | None = None) -> None:
         """`filling` gives the pieces of a copy for a server that joins; one of the chain has a copy."""
         self.peer = peer
         self.link = link
@@ -48,12 +56,11 @@ class Outlet:
         self.stable = 0
         self.pieces = 0
         self.piece_bytes = 0
-        #: How many bytes of pieces may be sent until the next tick.
-        self.allowance = FILL_WINDOW
         #: What the peer must have, so that it can be one of the chain.
         self.needed: int | None = None
         self.sent: deque[Sent] = deque()
         self.quiet = 0
+        self._budget = budget
         self._filling = filling
         self._number = 0
         self._unacknowledged = 0
@@ -66,7 +73,7 @@ class Outlet:
 
     def next_piece(self, sequence: int) -> Sent | None:
         """The next piece, if it may be on its way now."""
-        if self._filling is None or self._unacknowledged >= FILL_WINDOW or self.allowance <= 0:
+        if self._filling is None or self._unacknowledged >= FILL_WINDOW or self._budget.left <= 0:
             return None
         changes = next(self._filling, None)
         if changes is None:
@@ -75,7 +82,7 @@ class Outlet:
         size = 64 + size_of(changes)
         self.pieces += 1
         self.piece_bytes += size
-        self.allowance -= size
+        self._budget.left -= size
         self._unacknowledged += size
         return self.add(sequence, changes, self.pieces - 1, size)
 
@@ -95,11 +102,12 @@ class Outlet:
 class Replica:
     """One server's copy of one shard: the shard itself, and what of it others have."""
 
-    def __init__(self, server: int, make: Callable[[], Shard]) -> None:
-        """`make()` is the shard with nothing in it."""
+    def __init__(self, server: int, make: Callable[[], Shard], budget: Budget | None = None) -> None:
+        """`make()` is the shard with nothing in it. All replicas of a server share one budget."""
         self.place = Place(-1, (-1,))
         self._server = server
         self._make = make
+        self._budget = budget or Budget()
         self.shard = make()
         self.applied = self.stable = 0
         self.outlet: Outlet | None = None
@@ -147,7 +155,7 @@ class Replica:
             return
         self._watch()  # one that has become primary keeps the outlet that it had
         if kept is None or kept.peer != peer or (joins and kept.link < self.place.since):
-            self.outlet = outlet = Outlet(peer, view, self.shard.pieces(PIECE_BYTES) if joins else None)
+            self.outlet = outlet = Outlet(peer, view, self._budget, self.shard.pieces(PIECE_BYTES) if joins else None)
             if joins:
                 self._fill(outlet)  # the first piece comes before any change
             else:
@@ -183,14 +191,13 @@ class Replica:
         if self.outlet is not None:
             self._fill(self.outlet)
         self._settle()
-        self._report()
-        out: list[tuple[Receiver, Envelope]] = [
-            (to, Envelope(0, 0, 0, message, self.shard.number)) for to, message in self._out
-        ]
-        self._out.clear()
+        out: list[tuple[Receiver, Envelope]] = []
         while leased and self._replies and self._replies[0][0] <= self.stable:
             _, receiver, reply = self._replies.popleft()
             out.append((receiver, reply))
+        self._report()
+        out += [(to, Envelope(0, 0, 0, message, self.shard.number)) for to, message in self._out]
+        self._out.clear()
         return out
 
     def _note(self) -> None:
@@ -253,12 +260,11 @@ class Replica:
     def tick(self, patience: float, fill_bytes: int) -> None:
         """Send again what was not acknowledged since the last tick; complain after so many ticks without any.
 
-        Until the next tick, a server that joins is sent so many bytes of pieces.
+        Until the next tick, servers that join are sent so many bytes of pieces.
         """
         self._reported = False
         outlet = self.outlet
-        if outlet is not None:
-            outlet.allowance = fill_bytes
+        self._budget.left = fill_bytes
         if outlet is None or not outlet.sent:
             self._ask_again()
             return

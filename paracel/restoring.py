@@ -89,7 +89,7 @@ class _TableShare:
         self._counted: CountMin | None = None
 
     def of(self, changes: Piece, source: int) -> Piece:
-        mine: Piece = {"rows": [self._rows(*each) for each in changes.get("rows", ())]}
+        mine: Piece = {"rows": [self._rows(source, *each) for each in changes.get("rows", ())]}
         waiting = [self._waiting(source, *each) for each in changes.get("waiting", ())]
         mine["waiting"] = [each for each in waiting if len(each[2])]
         if changes.get("failure"):
@@ -102,18 +102,17 @@ class _TableShare:
         own: NDArray[np.bool_] = self._now.owners(keys) == self._shard
         return own
 
-    def _rows(self, keys: NDArray[np.uint64], columns: Piece) -> list[Any]:
+    def _rows(self, source: int, selection: Any, columns: Piece) -> list[Any]:
+        """Rows of the shard `source`, of which a range has those of its own keys."""
+        keys = self._before.keys_at(source, selection)
         own = self._own(keys)
         return [keys[own], {name: column[own] for name, column in columns.items()}]
 
     def _waiting(
         self, source: int, clock: int, worker: int, selection: Any, values: list[NDArray[Any]], *others: Any
     ) -> list[Any]:
-        """A push that waits for its clock. Of a range, the shard had the rows of its own keys."""
-        keys = selection
-        if isinstance(selection, list):
-            keys = np.arange(*selection, dtype=np.uint64)
-            keys = keys[self._before.owners(keys) == source]
+        """A push that waits for its clock."""
+        keys = self._before.keys_at(source, selection)
         own = self._own(keys)
         return [clock, worker, keys[own], [value[own] for value in values], *others]
 

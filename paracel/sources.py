@@ -19,6 +19,7 @@ FilePath: TypeAlias = str | os.PathLike[str]
 Source: TypeAlias = FilePath | Iterable[FilePath]
 
 _PACKED = (".gz", ".zst")
+_PACKED_PIECE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +137,7 @@ def _open(path: str) -> Iterator[BinaryIO]:
             with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
                 yield cast(BinaryIO, unpacked)
         elif path.endswith(".zst"):
-            with _unpacked_zstandard(path, file) as unpacked:
-                yield unpacked
+            yield cast(BinaryIO, _Unzstandard(path, file))
         else:
             yield file
 
@@ -149,18 +149,44 @@ def _open_stored(path: str) -> Any:
     return files.open(inner, "rb")
 
 
-@contextmanager
-def _unpacked_zstandard(path: str, file: BinaryIO) -> Iterator[BinaryIO]:
+class _Unzstandard:
+    """The bytes of a .zst file, read from its beginning on. (zstandard's own reader takes half a frame for a whole.)"""
+
+    def __init__(self, path: str, file: BinaryIO) -> None:
+        self._path, self._file = path, file
+        self._frame: Any = None
+
+    def read(self, size: int) -> bytes:
+        """Some bytes, about as many; none at the end of the file."""
+        data = b""
+        while not data:
+            packed = self._file.read(_PACKED_PIECE)
+            if not packed and self._frame is not None:
+                raise LoadError(f"{self._path!r} is not a whole .zst file: it ends within a frame; write it again")
+            if not packed:
+                return b""
+            data = b"".join(self._unpacked(packed))
+        return data
+
+    def _unpacked(self, packed: bytes) -> Iterator[bytes]:
+        zstandard = _zstandard(self._path)
+        try:
+            while packed:  # packed in parallel or appended to, a file has several frames
+                self._frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+                yield self._frame.decompress(packed)
+                packed = self._frame.unused_data
+                if self._frame.eof:
+                    self._frame = None
+        except zstandard.ZstdError as error:
+            raise LoadError(f"{self._path!r} is not a whole .zst file: {error}; write it again") from error
+
+
+def _zstandard(path: str) -> Any:
     try:
         import zstandard
     except ModuleNotFoundError as error:
         raise LoadError(f"{path!r} needs zstandard: pip install 'paracel[compress]', or unpack it first") from error
-    try:
-        # Packed in parallel or appended to, a file has several frames.
-        with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as unpacked:
-            yield unpacked
-    except zstandard.ZstdError as error:
-        raise LoadError(f"{path!r} is not a whole .zst file: {error}; write it again") from error
+    return zstandard
 
 
 def _store(url: str) -> tuple[Any, str]:

@@ -154,7 +154,7 @@ def size_of(value: Any) -> int:
     if kind in (list, tuple):
         return 5 + sum(map(size_of, value)) if len(value) <= 64 else 5 + _sampled(value)
     if kind is dict:
-        return 5 + 2 * _sampled(list(value.values()))
+        return 5 + _sampled(list(value)) + _sampled(list(value.values()))
     return 9
 
 

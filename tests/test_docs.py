@@ -102,6 +102,21 @@ def test_code_of_the_page_on_tables_runs(tmp_path: Path) -> None:
         assert re.findall(r"-?\d+\.?\d*", line) == numbers, (line, comment)
 
 
+@pytest.mark.process
+def test_code_of_the_page_on_loading_runs(tmp_path: Path) -> None:
+    blocks = code_blocks((ROOT / "docs" / "loading.md").read_text(encoding="utf-8"))
+    expected = re.findall(r"^print\(.*\)  # (.*)$", "".join(blocks), re.MULTILINE)
+    assert len(expected) >= 7
+    script = tmp_path / "page.py"
+    script.write_text("\n".join([*blocks, "print(Counting().solve())"]), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    words = re.compile(r"[\w.'-]+")  # an array of several lines is one line there
+    assert words.findall(done.stdout) == words.findall(" ".join([*expected, "3"]))
+
+
 def test_public_names_are_in_order_and_documented() -> None:
     assert paracel.__all__ == sorted(paracel.__all__)
     assert [name for name in paracel.__all__ if not getattr(paracel, name).__doc__] == []

@@ -43,14 +43,30 @@ class MaxValueOneByOne(pregel.PerVertexProgram):
 PROGRAMS = {"vectorised": MaxValue, "per_vertex": MaxValueOneByOne}
 
 
+def most_frequent(everyone, top):
+    """The values that most vertices have, with how many, from each worker's values and counts."""
+    values, counts = map(np.concatenate, zip(*everyone, strict=True))
+    distinct, places = np.unique(values, return_inverse=True)
+    totals = np.bincount(places, counts).astype(int)
+    best = np.lexsort((-distinct, -totals))[:top]
+    return zip(distinct[best], totals[best], strict=True)
+
+
 class MaxVertexValue(paracel.paralg):
     """Spreads the greatest values along the edges of `input`, lines `src,dst` of whole numbers.
 
-    `method` is `vectorised` or `per_vertex`. With `output`, `vertex_val_0` there has lines `vertex<TAB>value`.
+    Prints the `top` values that most vertices have. `method` is `vectorised` or `per_vertex`. With `output`,
+    `vertex_val_0` there has lines `vertex<TAB>value`.
     """
 
     def __init__(
-        self, input: str | list[str], output: str = "", *, method: str = "vectorised", separator: str = ","
+        self,
+        input: str | list[str],
+        output: str = "",
+        *,
+        method: str = "vectorised",
+        separator: str = ",",
+        top: int = 5,
     ) -> None:
         super().__init__(output=output)
         if method not in PROGRAMS:
@@ -58,18 +74,17 @@ class MaxVertexValue(paracel.paralg):
         self.input = input
         self.method = method
         self.separator = separator
+        self.top = top
 
     def solve(self) -> None:
         graph = self.paracel_load_as_graph(self.input, self.separator)
         found = pregel.run(self, PROGRAMS[self.method](), graph)
         everyone = self.comm.gather(np.unique(found.values, return_counts=True))
         if self.worker_id == 0:
-            values, counts = map(np.concatenate, zip(*everyone, strict=True))
-            greatest = values.max()
-            print(f"vertices: {counts.sum()}")
+            print(f"vertices: {sum(counts.sum() for _, counts in everyone)}")
             print(f"supersteps: {found.supersteps}")
-            print(f"greatest value: {greatest:g}")
-            print(f"vertices that it reached: {counts[values == greatest].sum()}")
+            for value, count in most_frequent(everyone, self.top):
+                print(f"{value:g} : {count}")
         if self.output:
             self.paracel_dump_dict(found.to_dict(), "vertex_val_", merge=True)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 import paracel
-from paracel import pregel
+from paracel import graphs, pregel
 
 Floats = NDArray[np.float64]
 
@@ -47,41 +47,44 @@ class PageRank(paracel.paralg):
 
     def solve(self) -> None:
         started = time.perf_counter()
-        links = self.paracel_load_as_graph(self.input, self.separator)
-        links.reverse()  # a worker owns the edges of its vertices: so these are the links that lead to its pages
-        pages = pregel.partition(self.comm, links)
+        links = self.paracel_load_as_relations(self.input, self.separator, "smap")
+        # a worker owns the edges of its vertices: turned around, the links that lead to its pages
+        pages = pregel.partition(self.comm, graphs.make("digraph", links.second, links.first))
+        counts = self.count_links(pages)
+        columns = pages.targets[pages.edges.columns]
+        sums = csr_array((np.ones(len(columns)), columns, pages.edges.starts), shape=(len(counts), pages.count))
         loaded = time.perf_counter()
-        ranks = self.iterate(pages)
+        ranks = self.iterate(pages, counts, sums)
         finished = time.perf_counter()
         best = self.best(pages, ranks)
         if self.worker_id == 0:
             print(f"pages: {pages.count}\nrounds: {self.rounds}")
-            print(f"seconds to load: {loaded - started:.2f}\nseconds to rank: {finished - loaded:.2f}")
+            print(f"seconds to load: {loaded - started:.3f}\nseconds to rank: {finished - loaded:.3f}")
             for page, rank in best:
                 print(f"{page} : {rank:.6g}")
         if self.output:
             self.paracel_dump_dict(dict(zip(pages.ids.tolist(), ranks.tolist(), strict=True)), "pagerank_", merge=True)
 
-    def iterate(self, pages: pregel.Partition) -> Floats:
-        """The ranks of this worker's pages, in the order of `pages.ids`."""
+    def iterate(self, pages: pregel.Partition, links: Floats, sums: csr_array) -> Floats:
+        """The ranks of this worker's pages, by `pages.ids`; `sums @ x` adds up x over the links to each of them."""
         n, workers, damping = pages.count, self.worker_size, self.damping_factor
-        links = self.count_links(pages)
         linking = np.maximum(links, 1)
         base = (1 - damping) / (n if self.normalised else 1)
-        columns = pages.targets[pages.edges.columns]
-        sums = csr_array((np.ones(len(columns)), columns, pages.edges.starts), shape=(len(links), n))
-        # what each page gives along each of its links, and what the pages of each worker lose; twice, for even and odd
-        # rounds: a worker may push what is for the next round while another one still pulls what is for this one
-        size = n + workers
-        gives = self.table("gives", 2 * size, dtype="float64", updater="assign")
+        # What each page gives along each of its links, and what the pages of each worker lose. Both twice, for even and
+        # odd rounds: a worker may push what is for the next round while another one still pulls what is for this one.
+        gives = self.table("gives", 2 * n, dtype="float64", updater="assign")
+        loses = self.table("loses", 2 * workers, dtype="float64", updater="assign")
         ranks = np.full(len(links), 1 / n)
         for turn in range(self.rounds):
-            begin = turn % 2 * size
-            gives.push(slice(begin + pages.own.start, begin + pages.own.stop), ranks / linking)
-            gives.push([begin + n + self.worker_id], ranks[links == 0].sum())
+            page, worker = turn % 2 * n, turn % 2 * workers
+            gives.push(slice(page + pages.own.start, page + pages.own.stop), ranks / linking)
+            loses.push([worker + self.worker_id], ranks[links == 0].sum())
             self.iter_commit()
-            given = gives.pull(slice(begin, begin + size)).result()
-            ranks = base + damping * (sums @ given[:n] + given[n:].sum() / n)
+            lost = loses.pull(slice(worker, worker + workers)).result().sum()  # waits until all have committed
+            given = gives.pull(
+                slice(page, page + n), staleness=None
+            ).result()  # so this need not, nor be kept in a cache
+            ranks = base + damping * (sums @ given + lost / n)
         return ranks
 
     def count_links(self, pages: pregel.Partition) -> Floats:

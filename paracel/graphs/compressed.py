@@ -65,7 +65,11 @@ class Compressed:
 
 def rising_order(keys: Positions, end: int) -> Positions:
     """The positions that sort keys from 0 to `end` - 1, those of equal ones rising."""
+    if (keys[1:] >= keys[:-1]).all():
+        return np.arange(len(keys))
     bits = len(keys).bit_length()
+    if end <= 1 << 16:  # which numpy sorts by radix
+        return np.argsort(keys.astype(np.uint16), kind="stable")
     if end.bit_length() + bits > 62:
         return np.argsort(keys, kind="stable")
     # numpy sorts plain int64 with vector instructions, so key and position go into one

@@ -180,4 +180,5 @@ def row_of(edges: Compressed, number: int, ids: NDArray[Any]) -> dict[Any, float
 def _described(ids: Ids) -> str:
     if not len(ids):
         return "none"
-    return f"{len(ids)}, all {'text' if ids.dtype.kind == 'U' else 'whole numbers'}, {ids[0]!r} to {ids[-1]!r}"
+    kind = "text" if ids.dtype.kind == "U" else "whole numbers"
+    return f"{len(ids)}, all {kind}, {ids[0].item()!r} to {ids[-1].item()!r}"

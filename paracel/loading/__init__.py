@@ -11,7 +11,7 @@ from typing import Any
 from paracel.comm import Comm, ranks_of
 from paracel.errors import ConfigError
 from paracel.loaders import lines_of
-from paracel.loading.chunks import Dispenser, Schedule, taken
+from paracel.loading.chunks import Dispenser, Schedule, share, taken
 from paracel.loading.dense import numbered_rows, owned_rows
 from paracel.loading.fields import Parser
 from paracel.loading.ids import check_grid, for_users, grid_of
@@ -19,6 +19,7 @@ from paracel.loading.labelled import Samples, csv_samples, libsvm_samples
 from paracel.loading.matrices import Block, dense_block, sparse_block
 from paracel.loading.reading import begin
 from paracel.loading.relations import Relations, check_columns, own_relations
+from paracel.loading.trading import together
 from paracel.sources import Source
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "dispensed_lines",
     "load_csv",
     "load_libsvm",
+    "load_lines",
     "load_matrix",
     "load_relations",
     "process_grid",
@@ -70,15 +72,14 @@ def load_matrix(
     if pattern in _DENSE and (mix or columns is not None):
         raise ConfigError(f"pattern {pattern!r} takes no mix= or columns=; those are for {', '.join(_RELATIONS)}")
     with ranks_of(comm) as ranks:
-        if pattern in _DENSE:
-            reading = begin(ranks, source, parser, on_error, schedule)
-            rows = numbered_rows(reading) if pattern == "linesplit" else owned_rows(reading)
-            return dense_block(rows, reading.end())
         layout = _layout(ranks, pattern, grid)
         check_columns(columns)
-        reading = begin(ranks, source, parser, on_error, schedule)
-        relations = own_relations(reading, layout, mix=mix or pattern == "fset", columns=columns)
-        return sparse_block(ranks, relations, layout, reading.end())
+        with begin(ranks, source, parser, on_error, schedule) as reading:
+            if pattern in _DENSE:
+                rows = numbered_rows(reading) if pattern == "linesplit" else owned_rows(reading)
+                return dense_block(rows, reading.skipped())
+            relations = own_relations(reading, layout, mix=mix or pattern == "fset", columns=columns)
+            return sparse_block(ranks, relations, layout, reading.skipped())
 
 
 def load_relations(
@@ -90,6 +91,7 @@ def load_relations(
     mix: bool = False,
     columns: Sequence[int] | None = None,
     grid: tuple[int, int] | None = None,
+    same_kind: bool = False,
     on_error: str = "raise",
     schedule: Schedule = "static",
 ) -> Relations:
@@ -102,15 +104,17 @@ def load_relations(
     `a,b:0.2`; with `mix` there may be more items, as in `a,b:0.2,c,d|0.1`. The mark before the value of an item is the
     last `:`, `|` or blank in it, if that does not separate fields. `columns` are the numbers of the fields that count,
     from 0: both ids, and a value or none. Blank lines are left out. Ids are int64 if all of their column are written as
-    integers, else str. With `on_error="skip"`, lines that do not parse are left out, counted and logged.
+    integers, else str; with `same_kind`, both columns are (as nodes of a graph should be, which come in both). With
+    `on_error="skip"`, lines that do not parse are left out, counted and logged.
     """
     _check_pattern(pattern, _RELATIONS)
     check_columns(columns)
     with ranks_of(comm) as ranks:
         layout = _layout(ranks, pattern, grid)
-        reading = begin(ranks, source, parser, on_error, schedule)
-        found = own_relations(reading, layout, mix=mix or pattern == "fset", columns=columns)
-        return Relations(for_users(found.first), for_users(found.second), found.values, reading.end())
+        with begin(ranks, source, parser, on_error, schedule) as reading:
+            mixed = mix or pattern == "fset"
+            found = own_relations(reading, layout, mix=mixed, columns=columns, same_kind=same_kind)
+            return Relations(for_users(found.first), for_users(found.second), found.values, reading.skipped())
 
 
 def load_csv(
@@ -123,10 +127,9 @@ def load_csv(
     schedule: Schedule = "static",
 ) -> Samples:
     """The samples in this rank's part of the source, dense: lines of numbers, of which number `label` is the label."""
-    with ranks_of(comm) as ranks:
-        reading = begin(ranks, source, parser, on_error, schedule)
+    with ranks_of(comm) as ranks, begin(ranks, source, parser, on_error, schedule) as reading:
         features, labels = csv_samples(reading, label)
-        return Samples(features, labels, reading.end())
+        return Samples(features, labels, reading.skipped())
 
 
 def load_libsvm(
@@ -141,10 +144,18 @@ def load_libsvm(
 
     They have `width` features, or as many as the highest index in any rank.
     """
-    with ranks_of(comm) as ranks:
-        reading = begin(ranks, source, " \t:", on_error, schedule)
+    with ranks_of(comm) as ranks, begin(ranks, source, " \t:", on_error, schedule) as reading:
         features, labels = libsvm_samples(reading, width)
-        return Samples(features, labels, reading.end())
+        return Samples(features, labels, reading.skipped())
+
+
+def load_lines(comm: Any, source: Source, *, schedule: Schedule = "static") -> list[str]:
+    """The lines of this rank's part of the source, blank ones too."""
+    if isinstance(schedule, Dispenser):
+        return [line for lines in dispensed_lines(comm, source, schedule) for line in lines]
+    with ranks_of(comm) as ranks:
+        pieces = share(ranks, source)
+        return together(ranks, lambda: lines_of(pieces))
 
 
 def dispensed_lines(comm: Any, source: Source, dispenser: Dispenser) -> Iterator[list[str]]:

@@ -61,15 +61,15 @@ class Dispenser:
         self._request = 0
 
     @classmethod
-    def of_next_load(cls, servers: Servers, worker: int, restarts: int) -> "Dispenser":
-        """The dispenser of this process's next load; workers make the same loads, so they count them alike.
-
-        Workers that are started anew have lost what they had loaded: all is handed out again.
-        """
-        return cls(servers, f"paracel_load_{restarts}_{next(_LOADS)}", worker)
+    def of_next_load(cls, servers: Servers, worker: int) -> "Dispenser":
+        """The dispenser of this process's next load; workers make the same loads, so they count them alike."""
+        return cls(servers, f"paracel_load_{next(_LOADS)}", worker)
 
     def begin(self, workers: int, chunks: int) -> None:
-        """Have so many chunks to hand out; called by one worker, before any takes one."""
+        """Have so many chunks to hand out; called by one worker, before any takes one.
+
+        Workers that were started anew have lost what they had loaded, and begin again, under the same key.
+        """
         value = {"chunks": chunks, "next": 0, "requests": [0] * workers, "given": [-1] * workers}
         self._servers.write(self._key, value)
 

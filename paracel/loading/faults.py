@@ -29,7 +29,7 @@ class Faults:
         if self._raises:
             raise LoadError(told(sheet))
         if not self.skipped:
-            logger.warning("skipped, and perhaps others after it: %s", told(sheet))
+            logger.warning("lines that do not parse are left out, the first of them: %s", told(sheet))
         self.skipped += int(np.count_nonzero(sheet.bad))
 
 

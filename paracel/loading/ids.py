@@ -16,6 +16,8 @@ Ids = NDArray[Any]
 
 #: An array of texts has a place of the longest for each of them.
 LONGEST_ID = 255
+#: How many bytes numpy gives to an int64 as text.
+INT_WIDTH = np.zeros(1, np.int64).astype("S").dtype.itemsize
 #: Ids of a range that is so many times as long as their array are made numbers by marking them in it.
 _SPARSE = 4
 

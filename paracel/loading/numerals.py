@@ -20,7 +20,8 @@ _TENS = 10.0 ** np.arange(23)  # exact
 _INT_DIGITS, _EXACT = 18, 1 << 53
 #: So many digits do not overflow 64 bits.
 _DIGITS = 19
-_BATCH = 1 << 14
+_BATCH = 1 << 15
+_SIGN = np.uint64(1 << 63)
 #: Digits are gathered in 32 bits, which are half the work, so many at a time.
 _GROUP = 9
 _WHOLE_TENS = np.array([10**power for power in range(_GROUP + 1)], np.uint64)
@@ -34,8 +35,8 @@ class _Scanned(NamedTuple):
 
     negative: Flags
     digits: NDArray[np.uint64]
-    length: NDArray[np.int32]
-    decimals: NDArray[np.int32]
+    length: Bytes
+    decimals: Bytes
     pointed: Flags
     zero: Flags
     odd: Flags
@@ -72,7 +73,8 @@ def _integers(data: Bytes, starts: Places, ends: Places) -> tuple[NDArray[np.int
 def _floats(data: Bytes, starts: Places, ends: Places) -> tuple[NDArray[np.float64], Flags]:
     powers = _exponents(data, starts, ends)
     scanned = _scan(data, starts, ends if powers is None else powers.at)
-    digits, decimals, odd = scanned.digits, scanned.decimals, scanned.odd
+    digits, odd = scanned.digits, scanned.odd
+    decimals: NDArray[Any] = scanned.decimals
     if powers is not None:
         decimals, odd = decimals - powers.value, odd | powers.odd
     odd |= scanned.length - scanned.zero > _DIGITS
@@ -81,7 +83,7 @@ def _floats(data: Bytes, starts: Places, ends: Places) -> tuple[NDArray[np.float
     hard = ((digits > _EXACT) | (np.abs(decimals) >= len(_TENS))) & ~odd
     if _EXTENDED and hard.any():
         hard[_scale_extended(values, digits, decimals, np.flatnonzero(hard))] = False
-    np.negative(values, out=values, where=scanned.negative)
+    values.view(np.uint64)[:] ^= scanned.negative * _SIGN
     # What is left is rare, or long: 20 digits, large exponents, nan.
     return _mend(data, starts, ends, values, np.flatnonzero(hard | odd))
 
@@ -97,9 +99,11 @@ class _Exponents(NamedTuple):
 def _exponents(data: Bytes, starts: Places, ends: Places) -> _Exponents | None:
     """The exponents of numbers like 1.5e-07; None if there are none at all."""
     first, last = (int(starts[0]), int(ends[-1])) if len(starts) else (0, 0)
-    found = first + np.flatnonzero((data[first:last] | 32) == 101)
-    if not len(found):
+    written = data[first:last]
+    raw = written.tobytes()
+    if b"e" not in raw and b"E" not in raw:
         return None
+    found = first + np.flatnonzero((written | 32) == ord("e"))
     number = np.searchsorted(starts, found, side="right") - 1
     found, number = found[inside := found < ends[number]], number[inside]
     at, value, odd = ends.copy(), np.zeros(len(starts), np.int32), np.zeros(len(starts), np.bool_)
@@ -114,17 +118,21 @@ def _exponents(data: Bytes, starts: Places, ends: Places) -> _Exponents | None:
 
 
 def _scan(data: Bytes, starts: Places, ends: Places) -> _Scanned:
-    negative = (data.take(starts, mode="clip") == ord("-")) & (ends > starts)
-    at = (starts + negative).astype(np.intp)
-    lengths = ends - at
+    at = starts.astype(np.intp)
+    negative = (data.take(at, mode="clip") == ord("-")) & (ends > starts)
+    at += negative
+    lengths = ends - starts - negative
     odd = (lengths > _LONGEST) | (lengths < 1)
     longest, shortest = min(int(lengths.max(initial=0)), _LONGEST), int(lengths.min(initial=_LONGEST))
     left = np.clip(lengths, 0, _LONGEST).astype(np.uint8)
     points, whole = np.zeros((2, len(at)), np.uint8)
     digits, group = np.zeros(len(at), np.uint64), np.zeros(len(at), np.uint32)
-    character, grown = np.empty(len(at), np.uint8), np.empty(len(at), np.uint32)
+    zero = np.zeros(len(at), np.bool_)
+    character, factor = np.empty(len(at), np.uint8), np.empty(len(at), np.uint32)
     for step in range(longest):
         data[step:].take(at, mode="clip", out=character)
+        if step == 0:
+            zero = character == ord("0")
         is_point = character == ord(".")
         character -= np.uint8(ord("0"))
         is_digit = character < 10
@@ -135,43 +143,41 @@ def _scan(data: Bytes, starts: Places, ends: Places) -> _Scanned:
             is_digit &= live
             is_point &= live
             odd |= (is_digit | is_point) ^ live
+        # Arithmetic on all of them is several times as fast as changing some of them.
         points += is_point
-        np.copyto(whole, np.uint8(step), where=is_point)
-        np.multiply(group, np.uint32(10), out=grown)
-        grown += character
-        np.copyto(group, grown, where=is_digit)
-        if step % _GROUP == _GROUP - 1:
-            digits, group = _with_group(digits, group, step, left, points, whole), np.zeros_like(group)
-    if longest % _GROUP:
-        digits = _with_group(digits, group, longest - 1, left, points, whole)
+        whole += is_point * np.uint8(step)
+        factor[:] = is_digit * np.uint8(9) + np.uint8(1)
+        group *= factor
+        character *= is_digit
+        group += character
+        if step % _GROUP == _GROUP - 1 or step == longest - 1:
+            digits *= _WHOLE_TENS.take(_count_in_group(step, left, points, whole), mode="clip")
+            digits += group
+            group.fill(0)
     pointed = points > 0
-    decimals = np.where(pointed, lengths - whole - 1, 0).astype(np.int32)
-    length = (lengths - pointed).astype(np.int32)
-    zero = data.take(at, mode="clip") == ord("0")
+    length = left - pointed
+    decimals = (length - whole) * pointed
     return _Scanned(negative, digits, length, decimals, pointed, zero, odd | (points > 1) | (length < 1))
 
 
-def _with_group(
-    digits: NDArray[np.uint64], group: NDArray[np.uint32], step: int, left: Bytes, points: Bytes, whole: Bytes
-) -> NDArray[np.uint64]:
-    """The digits, and behind them those of the group that ends with this step."""
+def _count_in_group(step: int, left: Bytes, points: Bytes, whole: Bytes) -> Bytes:
+    """How many digits are in the group of steps that ends with this one."""
     begin = step - step % _GROUP
     count = np.minimum(left, np.uint8(step + 1))
     count -= np.minimum(count, np.uint8(begin))
     count -= (points > 0) & (whole >= begin) & (whole <= step)
-    return digits * _WHOLE_TENS[count] + group
+    return count
 
 
-def _scale(values: NDArray[Any], decimals: NDArray[np.int32], tens: NDArray[Any]) -> None:
+def _scale(values: NDArray[Any], decimals: NDArray[Any], tens: NDArray[Any]) -> None:
     """Divide by 10 to the power of `decimals`, in place: one rounding, as the powers are exact."""
-    last = len(tens) - 1
-    values /= tens[np.clip(decimals, 0, last)]
-    if (decimals < 0).any():
-        values *= tens[np.clip(-decimals, 0, last)]
+    values /= tens.take(decimals, mode="clip")
+    if decimals.dtype.kind == "i" and (decimals < 0).any():
+        values *= tens.take(-decimals, mode="clip")
 
 
 def _scale_extended(
-    values: NDArray[np.float64], digits: NDArray[np.uint64], decimals: NDArray[np.int32], hard: NDArray[np.intp]
+    values: NDArray[np.float64], digits: NDArray[np.uint64], decimals: NDArray[Any], hard: NDArray[np.intp]
 ) -> NDArray[np.intp]:
     """Set the values of those hard ones that the longer registers can do; which these are."""
     hard = hard[np.abs(decimals[hard]) < len(_LONG_TENS)]

@@ -28,12 +28,17 @@ class Reading:
         every = ((number, sheet) for number, piece in self.pieces for sheet in sheets(piece, self.parser))
         yield from self.progress.watch(every, lambda each: len(each[1].data))
 
-    def end(self) -> int:
+    def skipped(self) -> int:
         """How many lines of all workers were skipped. Collective, when all have read."""
-        skipped = sum(self.comm.allgather_json(self.faults.skipped))
+        return int(sum(self.comm.allgather_json(self.faults.skipped)))
+
+    def __enter__(self) -> "Reading":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Forget the chunks. Whether all could read or one could not, they have told each other, and want none."""
         if self.dispenser is not None and self.comm.rank == 0:
             self.dispenser.end()
-        return int(skipped)
 
 
 def begin(comm: Comm, source: Source, parser: Parser, on_error: str, schedule: Schedule) -> Reading:

@@ -61,11 +61,16 @@ def check_columns(columns: Sequence[int] | None) -> None:
 
 
 def own_relations(
-    reading: Reading, grid: tuple[int, int], *, mix: bool = False, columns: Sequence[int] | None = None
+    reading: Reading,
+    grid: tuple[int, int],
+    *,
+    mix: bool = False,
+    columns: Sequence[int] | None = None,
+    same_kind: bool = False,
 ) -> Relations:
     """The relations that this worker of the grid owns, of those in all workers' parts. Collective."""
     first, second, values = together(reading.comm, lambda: _read(reading, mix, columns))
-    first, second = alike(reading.comm, first, second)
+    first, second = alike(reading.comm, first, second, same_kind=same_kind)
     first, second, values = send_to(reading.comm, owners(first, second, grid), first, second, values)
     return Relations(first, second, values)
 
@@ -153,7 +158,7 @@ def _split_items(sheet: Sheet, records: _Records) -> None:
         if mark not in sheet.separators:
             marks |= sheet.data == mark
     found = np.flatnonzero(marks)
-    if not len(found):
+    if not len(found) or not len(records.line):
         return
     item = np.searchsorted(records.second_starts, found, side="right") - 1
     inside = (item >= 0) & (found < records.second_ends[item])

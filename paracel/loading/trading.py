@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from paracel.comm import Comm
 from paracel.errors import LoadError
-from paracel.loading.ids import Ids, as_texts
+from paracel.loading.ids import INT_WIDTH, Ids, as_texts
 
 T = TypeVar("T")
 
@@ -29,18 +29,23 @@ def together(comm: Comm, work: Callable[[], T]) -> T:
     return result  # type: ignore[return-value]
 
 
-def alike(comm: Comm, *columns: Ids) -> list[Ids]:
-    """Each column as numbers if it is so in all workers, else as texts of the same width in all."""
+def alike(comm: Comm, *columns: Ids, same_kind: bool = False) -> list[Ids]:
+    """Each column as numbers if it is so in all workers, else as texts of the same width in all.
+
+    With `same_kind`, all columns as numbers if all are so.
+    """
     mine = [[column.dtype.kind, column.dtype.itemsize if len(column) else 1] for column in columns]
     told = comm.allgather_json(mine)
+    if same_kind:
+        every = [kind for each in told for kind in each]
+        return [_as_all(column, every) for column in columns]
     return [_as_all(column, [each[at] for each in told]) for at, column in enumerate(columns)]
 
 
 def _as_all(column: Ids, told: Sequence[Sequence[Any]]) -> Ids:
     if all(kind == "i" for kind, _ in told):
         return column
-    # The longest int64 is of 20 characters.
-    width = max(20 if kind == "i" else int(size) for kind, size in told)
+    width = max(INT_WIDTH if kind == "i" else int(size) for kind, size in told)
     return as_texts(column, width)
 
 

@@ -62,10 +62,10 @@ def run(
         clocks = ranks.allgather_json(algorithm.clock)
     if min(clocks) != max(clocks):
         raise ConfigError(f"workers have committed {clocks} times, and a run begins when all have as often")
+    if not spread.count:
+        return Result(spread.ids, np.empty(0), 0, True, {})
     names = target_ids(algorithm.comm, spread) if program.wants_target_ids else None
     worker = _Worker(program, spread, names)
-    if not spread.count:
-        return worker.result(0, True)
     tables = _Tables(algorithm, name, program, spread)
     step, halted = 0, False
     while step != max_supersteps and not halted:

@@ -15,7 +15,7 @@ import numpy as np
 from paracel.hashing import digest
 from paracel.tables.merge import Pushed
 from paracel.tables.publishing import TOLD, VERSION
-from paracel.tables.storage import Array, Keys, Selection, SparsePart
+from paracel.tables.storage import Array, DensePart, Keys, Selection, SparsePart
 
 if TYPE_CHECKING:
     from paracel.tables.table import Table
@@ -116,14 +116,16 @@ def beginning(table: "Table") -> dict[str, Any]:
 
 def pieces(table: "Table", most_bytes: int) -> Iterator[dict[str, Any]]:
     """All rows, in the form of `take_changes`, of about so many bytes each. The table may change in between."""
-    keys = table.part.keys()
-    row = 8 + sum(table.part.column(name)[:1].nbytes for name in _columns(table))
+    part = table.part
+    row = 8 + sum(part.column(name)[:1].nbytes for name in _columns(table))
     step = max(1, most_bytes // row)
-    for at in range(0, len(keys), step):
-        selection = keys[at : at + step]
-        if isinstance(table.part, SparsePart):
-            selection = table.part.present(selection)  # some may have gone meanwhile
-        yield {"rows": [_rows(table, selection)]}
+    if isinstance(part, DensePart):  # its keys need not be listed
+        for at in range(0, part.count, step):
+            yield {"rows": [_rows(table, part.range_of(at, min(at + step, part.count) - 1))]}
+    elif isinstance(part, SparsePart):
+        keys = part.keys()
+        for at in range(0, len(keys), step):
+            yield {"rows": [_rows(table, part.present(keys[at : at + step]))]}  # some may have gone meanwhile
 
 
 def apply(table: "Table", changes: dict[str, Any]) -> None:

@@ -79,6 +79,11 @@ class DensePlaces:
         starts = np.repeat(self._own << shift, np.diff(self._ends, prepend=0))
         return (starts + within).astype(np.uint64)
 
+    def key_at(self, place: int) -> int:
+        """The key that has a place below the count."""
+        at = int(np.searchsorted(self._ends, place, "right"))
+        return (int(self._own[at]) << self._blocks.shift) + place - int(self._base[self._own[at]])
+
     def places(self, keys: Keys) -> Places:
         """The place of each key, -1 where it is not this server's. Every key must be below the table's size."""
         numbers = keys.view(np.int64)

@@ -62,6 +62,14 @@ class Router:
         owners: Owners = self._owners[keys.view(np.int64) >> self._blocks.shift]
         return owners
 
+    def keys_at(self, server: int, selection: Keys | list[int]) -> Keys:
+        """The keys of a list; of a range, as a list [begin, end], of a dense table those that the server has."""
+        if not isinstance(selection, list):
+            return selection
+        keys = np.arange(*selection, dtype=np.uint64)
+        own: Keys = keys[self.owners(keys) == server]
+        return own
+
     def route(self, selection: Selection) -> list[Route]:
         """The servers of the keys, with what each gets. A range of a sparse table goes to all of them."""
         if isinstance(selection, tuple):

@@ -117,6 +117,10 @@ class DensePart:
         """Forget a column."""
         del self._columns[name]
 
+    def range_of(self, first: int, last: int) -> tuple[int, int]:
+        """The range of keys that has the rows of these places, of the last one too, and no others that are here."""
+        return self._places.key_at(first), self._places.key_at(last) + 1
+
     def locate(self, selection: Selection, create: bool = False) -> Places | slice:
         """The place of each key; of a range, the slice of the own ones."""
         if isinstance(selection, tuple):

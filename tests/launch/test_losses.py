@@ -22,14 +22,14 @@ def test_a_job_with_replicas_goes_on_without_a_server(counting, method):
     job.wait_said("all shards have 2 copies again", stream="stderr")
     counting.end_well(job)
     assert job.stderr.count("(it was ended by signal 9); its shards go on on others, being copied anew") == 1
-    assert len(job.stderr.splitlines()) == 2
+    assert job.stderr.count("is lost") == 1
 
 
 def test_a_server_that_hangs_is_lost_and_ended(counting):
-    job = counting.start("-p", "3", "--replicas", "2", "--heartbeat-timeout", "1")
+    job = counting.start("-p", "3", "--replicas", "2", "--heartbeat-timeout", "3")
     victim = servers_of(job)[0]
     os.kill(victim, signal.SIGSTOP)
-    job.wait_said("is lost (no heartbeat for 1 s)", stream="stderr")
+    job.wait_said("is lost (no heartbeat for 3 s)", stream="stderr")
     counting.end_well(job)
     assert "prun: server " in job.stderr
 

@@ -14,6 +14,11 @@ FIGURES = {
     "sparse tables": 15,
     "dense table": 2,
     "start and end of a job": 4,
+    "checkpoints": 3,
+    "pause at a failover": 4,
+    "cost of a second copy": 4,
+    "copies made anew": 2,
+    "a server that joins": 1,
 }
 
 
@@ -24,7 +29,9 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_quick_run_gives_every_figure_with_its_floor(tmp_path: Path) -> None:
     table = tmp_path / "figures.json"
-    done = bench("--quick", "--json", str(table), "small", "keys", "arrays", "tables", "jobs")
+    done = bench(
+        "--quick", "--json", str(table), "small", "keys", "arrays", "tables", "failover", "jobs", "checkpoints"
+    )
     assert done.returncode == 0, done.stderr
     figures = json.loads(table.read_text())["figures"]
     for topic, count in FIGURES.items():
@@ -52,4 +59,4 @@ def test_the_word_counts_that_are_compared_agree() -> None:
 def test_an_unknown_topic_is_refused() -> None:
     done = bench("smal")
     assert done.returncode == 2
-    assert "no topic smal; there are: small, keys, arrays, tables, words, jobs" in done.stderr
+    assert "no topic smal; there are: small, keys, arrays, tables, failover, words, jobs" in done.stderr

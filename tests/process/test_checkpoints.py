@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from real import Background, Programs, eventually, resident_mb
+from real import Background, Programs, ended, eventually
 
 import paracel
 from paracel import checkpoint
@@ -169,7 +169,7 @@ def seen(client: paracel.Client) -> tuple[Any, ...]:
     return dict(sorted(entries.items())), array, w.pull().result().tobytes(), s.pull(keys).result().tobytes()
 
 
-@pytest.mark.parametrize("url", ["", "file://", "local://"])
+@pytest.mark.parametrize("url", ["", "file://"])
 def test_a_checkpoint_is_restored_into_other_jobs(tmp_path: Path, url: str) -> None:
     where = f"{url}{tmp_path}/c"
     with Cluster(2, workers=2) as cluster, paracel.connect(cluster.address, worker=0) as client:
@@ -367,18 +367,10 @@ def test_a_server_that_is_killed_while_it_is_saved(tmp_path: Path) -> None:
         client.write_multi({f"large {n}": np.full(500_000, float(n)) for n in range(40)})
         saving, child = begin_to_save(cluster, client, tmp_path / "c", 1)
         os.kill(cluster.pids[1], signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGCONT)  # it may have been stopped before it asked to end with its server
         saving.result()
-        eventually(lambda: not Path(f"/proc/{child}").exists(), what="it has ended with its server")
+        eventually(lambda: ended(child), what="it has ended with its server")
         loaded = checkpoint.load(tmp_path / "c")
         assert [loaded.entries[f"large {n}"][0] for n in range(40)] == list(range(40))
         assert len(os.listdir(tmp_path / "c")) == client.shard_size + 1
-
-
-def test_a_checkpoint_does_not_take_the_memory_twice(tmp_path: Path) -> None:
-    with Cluster(1) as cluster, paracel.connect(cluster.address, worker=0) as client:
-        client.table("w", 40_000_000).push(np.arange(10), 1.0).result()
-        before = resident_mb(cluster.pids[0])
-        saving, child = begin_to_save(cluster, client, tmp_path / "c", 0)
-        os.kill(child, signal.SIGCONT)
-        saving.result()
-        assert resident_mb(cluster.pids[0]) < before + 100

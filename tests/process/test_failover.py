@@ -50,7 +50,7 @@ def replicas(request: pytest.FixtureRequest) -> int:
 
 # --- one loss after another ----------------------------------------------------------------------------------
 
-KEYS = [f"key {number}" for number in range(40)]
+KEYS = [f"key {number}" for number in range(100)]
 
 VICTIM = """
 import sys, paracel
@@ -297,6 +297,23 @@ def test_pushes_of_a_clock_that_is_not_complete_are_not_lost() -> None:
             rows, times = tables[1].pull(state=["times"]).result()
             assert np.all(rows == 10 + 1 + clock)
             assert np.all(times == 1 + clock)
+
+
+def test_nothing_is_acknowledged_that_a_backup_does_not_have() -> None:
+    with Cluster(3, replicas=2) as cluster, connected(cluster) as ps:
+        places = cluster.statistics().shards
+        primary, backup = places[0].chain
+        beside = next(n for n, place in enumerate(places) if place.primary == primary and backup not in place.chain)
+        key, other = [next(key for key in KEYS if shard_of(ps, key) == shard) for shard in (0, beside)]
+        ps.write_multi({key: 1, other: 1})
+        pid = living(cluster)[backup]
+        os.kill(pid, signal.SIGSTOP)
+        task = ps.update(key, 1)
+        assert ps.bupdate(other, 1) == 2, "the primary has come to what was sent after it"
+        assert not task.done()
+        os.kill(pid, signal.SIGCONT)
+        assert task.result() is None
+        assert ps.read(key) == 2
 
 
 def test_with_three_replicas_two_may_be_lost_at_once() -> None:

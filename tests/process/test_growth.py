@@ -1,5 +1,7 @@
 """Servers that come and go while workers work: no request fails, and nothing is lost or counted twice."""
 
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +31,7 @@ class Load:
         times = 0
         with paracel.connect(self._cluster.address, timeout=DEADLINE) as ps:
             dense, sparse = ps.table("dense", 5000, dtype="int64"), ps.table("sparse", dtype="int64")
-            while not self._over:
+            while not (self._over and times):
                 tasks = [ps.update(key, 1) for key in KEYS]
                 tasks.append(dense.push(slice(None), 1))
                 tasks.append(sparse.push(np.arange(1000), 1))
@@ -104,9 +106,27 @@ def test_a_new_server_takes_its_share_and_no_more_is_moved() -> None:
 FILL = 40_000_000
 
 
-def filling(cluster: Cluster, server: int) -> Place | None:
-    """The place of a shard that the server is being filled with."""
-    return next((place for place in cluster.statistics().shards if place.joining == server), None)
+@contextmanager
+def standing_still(cluster: Cluster) -> Iterator[None]:
+    """Meanwhile no server does anything; what begins is in the middle when it is over."""
+    pids = living(cluster).values()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    yield
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+
+
+def wait_filling(cluster: Cluster) -> Place:
+    """Wait until a server is to be filled with a shard; the place of that."""
+    found: list[Place] = []
+
+    def begun() -> bool:
+        found.extend(place for place in cluster.statistics().shards if place.joining >= 0)
+        return bool(found)
+
+    eventually(begun)
+    return found[0]
 
 
 LOST: dict[str, Callable[[Place], int]] = {
@@ -118,14 +138,16 @@ LOST: dict[str, Callable[[Place], int]] = {
 
 @pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
 def test_a_loss_while_a_server_is_being_filled(lost: Callable[[Place], int]) -> None:
-    with Cluster(3, replicas=2, shards=6) as cluster, paracel.connect(cluster.address, timeout=DEADLINE) as ps:
+    with (
+        Cluster(3, replicas=2, shards=6, heartbeat_timeout=30.0) as cluster,
+        paracel.connect(cluster.address, timeout=DEADLINE) as ps,
+    ):
         table = ps.table("large", FILL // 8, dtype="int64")
         table.push(slice(None), 1).result()
         with load(cluster):
-            server = cluster.add_server()
-            eventually(lambda: filling(cluster, server))
-            place = filling(cluster, server)
-            assert place is not None, "so much is not moved at once"
+            with standing_still(cluster):
+                cluster.add_server()
+                place = wait_filling(cluster)
             kill(cluster, lost(place))
             cluster.wait_settled(DEADLINE)
             join(cluster)
@@ -133,12 +155,16 @@ def test_a_loss_while_a_server_is_being_filled(lost: Callable[[Place], int]) -> 
 
 
 def test_a_server_that_is_lost_while_it_is_being_removed() -> None:
-    with Cluster(4, replicas=2) as cluster, paracel.connect(cluster.address, timeout=DEADLINE) as ps:
+    with (
+        Cluster(4, replicas=2, heartbeat_timeout=30.0) as cluster,
+        paracel.connect(cluster.address, timeout=DEADLINE) as ps,
+    ):
         table = ps.table("large", FILL // 8, dtype="int64")
         table.push(slice(None), 1).result()
         with load(cluster):
-            removing = Background(lambda: cluster.remove_server(1, DEADLINE))
-            eventually(lambda: any(place.joining >= 0 for place in cluster.statistics().shards))
+            with standing_still(cluster):
+                removing = Background(lambda: cluster.remove_server(1, DEADLINE))
+                wait_filling(cluster)
             kill(cluster, 1)
             removing.result()
             cluster.wait_settled(DEADLINE)

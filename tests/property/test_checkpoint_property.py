@@ -60,7 +60,7 @@ def pulled(network, of_tables):
         return client.readall(), seen
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     st.dictionaries(KEYS.filter(lambda key: key != "server_clock"), VALUES, max_size=12),
     st.lists(tables(), max_size=3),

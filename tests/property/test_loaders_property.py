@@ -1,10 +1,13 @@
-"""Parts of files against Python's own reading of the whole: the same lines, each in its own part."""
+"""Files in parts, lines and numbers, against Python's own reading of the whole."""
 
+import gzip
+import struct
 import tempfile
 from itertools import product
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +15,8 @@ from hypothesis import strategies as st
 from paracel import loaders
 from paracel.errors import LoadError
 from paracel.loaders import iter_parts, load_lines
+from paracel.loading import load_relations
+from paracel.loading.numerals import floats, integers
 
 TEXTS = st.one_of(
     st.text(st.sampled_from("a\n\r\r\n\u2028\x0b\x85\ufeffé😀"), max_size=40),
@@ -82,3 +87,90 @@ def test_an_error_if_and_only_if_python_finds_one_and_at_the_same_byte(content, 
                 list(iter_parts(path, parts))
         else:
             assert [line for part in iter_parts(path, parts) for line in part] == python_lines(path)
+
+
+# --- fields and numbers -------------------------------------------------------------------------------------------
+
+NUMBERS = st.one_of(
+    st.floats().map(repr),
+    st.decimals(allow_nan=False, allow_infinity=False, places=6).map(str),
+    st.from_regex(r"[-+]?[0-9]{0,21}\.?[0-9]{0,21}([eE][-+]?[0-9]{1,3})?", fullmatch=True),
+    st.text("0123456789.-+eE_naif", max_size=8),
+)
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
+
+
+@settings(max_examples=300)
+@given(texts=st.lists(NUMBERS, min_size=1, max_size=30))
+def test_numbers_are_pythons_to_the_last_bit_and_others_are_none(texts):
+    data = np.frombuffer("".join(f"{text}," for text in texts).encode(), np.uint8)
+    ends = np.flatnonzero(data == ord(",")).astype(np.int32)
+    starts = np.concatenate(([0], ends[:-1] + 1)).astype(np.int32)
+    values, right = floats(data, starts, ends)
+    assert right.tolist() == list(map(is_number, texts))
+    for text, value in zip(texts, values.tolist(), strict=True):
+        if is_number(text):
+            assert struct.pack("d", value) == struct.pack("d", float(text)) or value != value
+    numbers, right = integers(data, starts, ends)
+    for text, number, is_int in zip(texts, numbers.tolist(), right.tolist(), strict=True):
+        assert is_int == (text.lstrip("-").isdecimal() and str(int(text)) == text and len(text.lstrip("-")) <= 18)
+        assert not is_int or number == int(text)
+
+
+def parsed(line: str, mix: bool) -> list[tuple[str, str, float]] | None:
+    """What a line says, decided character by character; None if it says nothing that is allowed."""
+    fields = [field.strip(" \t") for field in line.split(",")]
+    if len(fields) < 2 or (len(fields) > 3 and not mix):
+        return None
+    if len(fields) == 3 and not mix:
+        items = [(fields[1], fields[2])]
+    else:
+        items = []
+        for field in fields[1:]:
+            at = max(field.rfind(mark) for mark in ":| ")
+            items.append((field, "1") if at < 0 else (field[:at], field[at + 1 :]))
+    if not all(is_number(value) for _, value in items) or not all([fields[0], *(name for name, _ in items)]):
+        return None
+    return [(fields[0], name, float(value)) for name, value in items]
+
+
+LINES = st.lists(st.text("ab1:| ,.\té", max_size=9), max_size=12)
+
+
+@settings(max_examples=300)
+@given(lines=LINES, mix=st.booleans(), block=st.integers(1, 40), ending=st.sampled_from(["\n", "\r\n", "\r"]))
+def test_relations_are_those_of_a_plain_reader(lines, mix, block, ending):
+    said = [parsed(line, mix) for line in lines if line.strip()]
+    with tempfile.TemporaryDirectory() as folder, patch.multiple(loaders, _BLOCK=block):
+        path = Path(folder, "in")
+        path.write_bytes(ending.join(lines).encode())
+        found = load_relations(None, path, mix=mix, on_error="skip")
+        if None in said:
+            number = next(at for at, line in enumerate(lines, 1) if line.strip() and parsed(line, mix) is None)
+            with pytest.raises(LoadError, match=rf"', line {number}: "):
+                load_relations(None, path, mix=mix)
+    got = zip(map(str, found.first.tolist()), map(str, found.second.tolist()), found.values.tolist(), strict=True)
+    assert list(got) == [triple for each in said if each for triple in each]
+    assert found.skipped == said.count(None)
+
+
+@given(texts=st.lists(st.text("a\n\r", max_size=20), min_size=1, max_size=5), parts=st.integers(1, 9), packed=st.data())
+def test_packed_and_plain_files_together_have_all_lines_in_order(texts, parts, packed):
+    with tempfile.TemporaryDirectory() as folder:
+        paths, lines = [], []
+        for number, text in enumerate(texts):
+            plain = Path(folder, f"{number}")
+            plain.write_bytes(text.encode())
+            lines += python_lines(plain)
+            if packed.draw(st.booleans()):
+                plain.rename(path := plain.with_suffix(".gz"))
+                path.write_bytes(gzip.compress(text.encode()))
+            paths.append(path if not plain.exists() else plain)
+        assert [line for part in iter_parts(paths, parts) for line in part] == lines

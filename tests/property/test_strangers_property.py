@@ -1,5 +1,6 @@
 """Whatever decodes, from whomever, in whatever order: the brains answer it, and go on."""
 
+import contextlib
 import logging
 
 import pytest
@@ -8,9 +9,12 @@ from hypothesis import strategies as st
 from support.strategies import envelopes
 
 from paracel import messages as m
+from paracel.chains import Place
+from paracel.errors import ServerLost, WireError
 from paracel.functions import Functions
 from paracel.membership import Membership
 from paracel.messages import TAGS, Envelope
+from paracel.node import Node
 from paracel.shard import Shard
 from paracel.updaters import BUILTINS
 from paracel.wire import encode
@@ -59,8 +63,28 @@ def test_a_server_goes_on_and_its_replies_can_be_sent(arrivals):
     assert [reply.message for _, reply in shard.flush()][-1].values == [1]
 
 
+SERVERS = [m.View, m.Replicate, m.Progress, m.Filled, m.Drained, m.Behind, m.GetStatistics, m.Lease, m.Write, m.Probe]
+PLACES = st.lists(st.integers(-1, 3), min_size=1, max_size=3, unique=True).map(lambda chain: Place(1, tuple(chain)))
+
+
 @settings(max_examples=150)
-@given(arrivals=st.lists(sent([m.Register, m.Join, m.GetView, m.Goodbye, m.View, m.Read]), max_size=12))
+@given(places=st.lists(PLACES, min_size=1, max_size=3), arrivals=st.lists(sent(SERVERS), max_size=12))
+def test_a_node_goes_on_whoever_tells_it_what(places, arrivals):
+    node = Node(0, 2, Functions())
+    node.handle(b"coordinator", Envelope(0, 0, 0, m.View(1, {}, {}, 2, {}, [place.to_wire() for place in places])))
+    for peer, envelope in arrivals:
+        with contextlib.suppress(ServerLost, WireError):  # of a view that says so, or is none
+            node.handle(peer, envelope._replace(view=1, shard=envelope.shard % 4))
+        node.tick()
+        for _, answer in node.flush():
+            encode(answer)
+
+
+COORDINATOR = [m.Register, m.Join, m.GetView, m.Goodbye, m.View, m.Read, m.Heartbeat, m.Filled, m.Drained, m.Behind]
+
+
+@settings(max_examples=150)
+@given(arrivals=st.lists(sent(COORDINATOR), max_size=12))
 def test_a_coordinator_goes_on_and_its_answers_can_be_sent(arrivals):
     membership = Membership(2, 2, 30.0)
 

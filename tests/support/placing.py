@@ -4,7 +4,7 @@ import random
 
 from paracel import messages as m
 from paracel.assignment import Assignment
-from paracel.chains import Place
+from paracel.chains import Place, is_in_order
 
 
 class Placing:
@@ -88,6 +88,9 @@ class Placing:
         lost_whole = new.primary in self.lost
         assert lost_whole == (not self.complete[shard]), "lost if and only if no copy is left"
         assert lost_whole or set(new.chain) <= self.complete[shard], "one in the chain that does not have all"
+        if new.chain != old.chain and old.primary not in self.lost:
+            kept = new.primary == old.primary and is_in_order(new.chain, old.members)
+            assert kept or new.chain == old.target, "another order, and what is on its way was not waited for"
         self.complete[shard] &= set(new.chain)
         return new.joining >= 0 and new.joining != old.joining
 

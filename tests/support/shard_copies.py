@@ -144,6 +144,7 @@ class ShardCopies:
         ours, theirs = self.shard.inbox._peers, copy.inbox._peers
         for name, peer in ours.items():
             if peer.replies:
+                assert name in theirs
                 ours_kept, theirs_kept = (
                     {n: fingerprint_of(reply) for n, reply in each.replies.items() if n > peer.confirmed}
                     for each in (peer, theirs[name])

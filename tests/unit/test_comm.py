@@ -5,6 +5,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from paracel import comm
@@ -249,3 +250,15 @@ def test_no_hook_for_a_single_rank_or_under_mpi4py_itself(hook, serial):
     hook.setitem(sys.modules, "mpi4py.run", SimpleNamespace())
     install_abort_hook(FakeRank())
     assert sys.excepthook is sys.__excepthook__
+
+
+def test_arrays_of_one_rank_stay(serial):
+    items = np.arange(3)
+    assert serial.alltoallv(items, [3]) is items
+    serial.free()
+
+
+def test_the_ranks_of_what_functions_take(serial):
+    with comm.ranks_of(serial) as same, comm.ranks_of(None) as alone, comm.ranks_of(SerialComm()) as given:
+        assert same is serial
+        assert [ranks.size for ranks in (alone, given)] == [1, 1]

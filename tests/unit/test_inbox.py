@@ -1,6 +1,6 @@
 import pytest
 
-from paracel.inbox import UNCONFIRMED_BYTES, WINDOW, Inbox
+from paracel.inbox import LAST, UNCONFIRMED_BYTES, WINDOW, Inbox
 from paracel.messages import Contains, Done, Envelope, Found, Probe, Read, Write
 
 A, B = b"a", b"b"
@@ -121,3 +121,16 @@ def test_a_request_that_lacks_something_holds_up_its_sender_alone():
     assert inbox.in_want(A) is None
     assert [ready.request for ready in inbox.resume(A)] == [1, 2]
     assert list(inbox.resume(A)) == []
+
+
+def test_what_was_confirmed_is_not_waited_for_however_much_it_is(inbox):
+    assert taken(inbox, request(1)) == [1]
+    assert taken(inbox, Envelope(0, (1 << 40) - 1, 0, Probe(1))) == []
+    assert taken(inbox, request(1 << 40, (1 << 40) - 1)) == [1 << 40]
+    assert taken(inbox, Envelope(0, 1 << 70, 0, Probe(1))) == []
+    assert inbox.expected(A) == LAST + 1
+
+
+def test_a_request_below_all_numbers_is_nothing_that_was_not_answered(inbox):
+    assert inbox.was_answered(b"nobody", -1)
+    assert not inbox.was_answered(b"nobody", 1)

@@ -15,6 +15,7 @@ def folder(tmp_path, monkeypatch):
         Path(name).write_text(f"{name}\n")
     Path("sub.txt").mkdir()
     Path("sub.txt/d.txt").write_text("d\n")
+    Path(".hidden").write_text("not me\n")
     return tmp_path
 
 
@@ -30,6 +31,9 @@ def folder(tmp_path, monkeypatch):
         (["b.txt", "*.txt", "?.*"], ["b.txt", "a.txt", "c.csv"]),
         (("a.txt", "a.txt"), ["a.txt"]),
         (iter(["a.txt"]), ["a.txt"]),
+        ("sub.txt", ["sub.txt/d.txt"]),
+        (".", ["./a.txt", "./b.txt", "./c.csv"]),
+        (["b.txt", "sub.txt/"], ["b.txt", "sub.txt/d.txt"]),
     ],
 )
 def test_expand(folder, source, found):
@@ -159,7 +163,7 @@ def test_parts_that_do_not_exist(tmp_path, part, parts):
 
 
 def test_what_cannot_be_read_in_parts(tmp_path):
-    with pytest.raises(LoadError, match=r"is a directory; name its files, for instance '.*/\*'"):
+    with pytest.raises(LoadError, match=r"is a directory without files; for those below it give /.*/\*\*"):
         load_all(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(LoadError, match="is not a regular file"):

@@ -7,6 +7,7 @@ is what the other tests run, and what the first test here repeats.
 import operator
 import random
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,27 +16,36 @@ import numpy as np
 import pytest
 from support import invariants as rules
 from support import table_rules
+from support.chain import check_chain
+from support.placing import check_placing
+from support.shard_copies import check_shard_copies
+from support.table_copies import check_table_copies
 
 from paracel import cache, ring, session, session_tables, store, updaters, wire
+from paracel.assignment import Assignment
 from paracel.cache import Cache
+from paracel.chains import Place
 from paracel.channel import Channel
 from paracel.clock import SspClock
 from paracel.exchange import Exchange
 from paracel.inbox import Inbox
 from paracel.pending import Pending, all_done
+from paracel.replication import Outlet, Replica
 from paracel.ring import Ring
 from paracel.sent_keys import SentKeys
 from paracel.session import Session
 from paracel.shard import Shard
 from paracel.store import Store
-from paracel.tables import merge, placement, publishing, routes, rowcache, senderstate
+from paracel.tables import journal, merge, placement, publishing, routes, rowcache, senderstate
 from paracel.tables.index import Index
+from paracel.tables.journal import Journal
 from paracel.tables.merge import Commits, merged
 from paracel.tables.placement import DensePlaces
 from paracel.tables.publishing import Publisher
 from paracel.tables.routes import Route
 from paracel.tables.rowcache import RowCache
 from paracel.tables.senderstate import Told
+from paracel.tables.table import Table
 from paracel.updaters import Arithmetic
 
 SEEDS = range(40)
@@ -76,6 +86,10 @@ TABLES = each_seed(table_rules.check_table_client)
 DEPENDENCIES = each_seed(table_rules.check_dependencies)
 ENDS = each_seed(table_rules.check_execution_order)
 KEY_LISTS = each_seed(table_rules.check_key_lists)
+TABLE_COPIES = each_seed(check_table_copies)
+SHARD_COPIES = each_seed(check_shard_copies)
+CHAIN = each_seed(check_chain)
+PLACING = each_seed(check_placing)
 
 
 GOLDEN = rules.check_ring_is_the_same_everywhere
@@ -237,6 +251,31 @@ def whatever_became_of_them(_old: Any) -> Any:
 
 def at_once(_old: Any) -> Any:
     return lambda _before, start, _steps: start()
+
+
+def answers_alone(old: Any) -> Any:
+    """Takes for stable what it has itself."""
+
+    def settle(self: Any) -> None:
+        self.stable = self.applied
+        old(self)
+
+    return settle
+
+
+def takes_whatever_comes(old: Any) -> Any:
+    """Takes what comes next for what was to come next."""
+
+    def receive(self: Any, message: Any) -> None:
+        self._last = message.number - 1
+        old(self, message)
+
+    return receive
+
+
+def outlet_is_enough(old: Any) -> Any:
+    """The outlet that was there before is all that a new primary needs."""
+    return lambda self: None if self.outlet is not None else old(self)
 
 
 MUTANTS = [
@@ -404,6 +443,28 @@ MUTANTS = [
     Mutant(
         KEY_LISTS, "each request has the hash of all", session_tables, "digest_of", lambda _: lambda keys: b"0" * 16
     ),
+    # copies: what is told of changes
+    Mutant(TABLE_COPIES, "pushes are not told", Table, "_note", lambda _: lambda self, keys: None),
+    Mutant(TABLE_COPIES, "what is dropped is not told", journal, "_take_gone", lambda _: lambda table: None),
+    Mutant(TABLE_COPIES, "nobody looks what a function did", Journal, "comparing", lambda _: lambda *a: nullcontext()),
+    Mutant(TABLE_COPIES, "what is taken stays", Journal, "take", lambda _: lambda self, clock: None),
+    Mutant(
+        TABLE_COPIES, "what waits is not copied", journal, "beginning", lambda old: lambda t: old(t) | {"waiting": []}
+    ),
+    Mutant(SHARD_COPIES, "replies are not told", Inbox, "take_changes", lambda _: lambda self: []),
+    Mutant(SHARD_COPIES, "the clock is not told", SspClock, "restore", lambda _: lambda self, state: None),
+    Mutant(SHARD_COPIES, "keys that are gone stay", Store, "take_changes", lambda old: lambda s: (*old(s)[:2], [])),
+    # copies: the chain
+    Mutant(CHAIN, "it answers before the backup has it", Replica, "_settle", answers_alone),
+    Mutant(CHAIN, "a new primary tells nothing", Replica, "_watch", outlet_is_enough),
+    Mutant(
+        CHAIN, "all is acknowledged", Outlet, "acknowledge", lambda old: lambda s, n, stable: old(s, 1 << 60, stable)
+    ),
+    Mutant(CHAIN, "gaps do not matter", Replica, "receive", takes_whatever_comes),
+    # copies: where they are
+    Mutant(PLACING, "no epochs", Assignment, "_place", lambda _: lambda self, shard, epoch: self.places[shard]),
+    Mutant(PLACING, "nothing is drained", Assignment, "_towards", lambda _: lambda s, p, wanted, v: Place(v, wanted)),
+    Mutant(PLACING, "who is lost stays", Assignment, "lose", lambda _: lambda self, server, view: None),
 ]
 
 

@@ -42,3 +42,23 @@ def test_every_byte_is_in_one_share_and_shares_are_level(sizes, parts):
     lengths = [sum(cut.end - cut.begin for cut in share) for share in shares]
     assert len(lengths) == parts
     assert max(lengths) - min(lengths) <= 1
+
+
+def test_a_whole_file_is_where_its_middle_is():
+    assert split([("a", 4), ("b.gz", 6), ("c", 4)], 2, {"b.gz"}) == [
+        (ByteRange("a", 0, 4), ByteRange("b.gz", 0, 6, whole=True)),
+        (ByteRange("c", 0, 4),),
+    ]
+    assert split([("a", 6), ("b.gz", 6)], 2, {"b.gz"})[1] == (ByteRange("b.gz", 0, 6, whole=True),)
+
+
+@given(sizes=st.lists(st.integers(0, 40), max_size=8), chosen=st.sets(st.integers(0, 7)), parts=st.integers(1, 12))
+def test_whole_files_are_never_cut_and_nothing_is_lost_beside_them(sizes, chosen, parts):
+    files = [(f"file{number}", size) for number, size in enumerate(sizes)]
+    whole = {f"file{number}" for number in chosen}
+    shares = split(files, parts, whole)
+    covered = [(cut.path, byte) for share in shares for cut in share for byte in range(cut.begin, cut.end)]
+    assert covered == [(path, byte) for path, size in files for byte in range(size)]
+    for cut in (cut for share in shares for cut in share):
+        assert cut.whole == (cut.path in whole)
+        assert not cut.whole or (cut.begin, cut.end) == (0, dict(files)[cut.path])

@@ -168,3 +168,12 @@ def test_clear_and_remove(store):
     assert store.remove(["a", "a", "x"]) == [True, False, False]
     assert (store.clear(), store.clear()) == (1, 0)
     assert store.read(["b"]) == ([None], [0])
+
+
+def test_what_is_shared_with_others_is_not_changed_in_place(store):
+    shared = np.zeros(3)
+    store.put_shared(["w", "n"], [shared, 1])
+    store.update(["w", "n"], [1, 1], "add", BUILTINS["add"])
+    assert shared.tolist() == [0, 0, 0]
+    assert store.read(["w", "n"])[0][0].tolist() == [1, 1, 1]
+    assert store.entries["n"] == 2

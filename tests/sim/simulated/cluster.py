@@ -128,7 +128,7 @@ class Cluster:
         """Where a server, or the coordinator, is reached."""
         return self.coordinator.address if server == COORDINATOR else self.servers[server].address
 
-    # --- to the end -----------------------------------------------------------------------------------------------------
+    # --- to the end ----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Run to the end, and check it."""

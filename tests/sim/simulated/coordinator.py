@@ -65,7 +65,7 @@ class Coordinator:
         self._publish()
         return view
 
-    # --- what a launcher tells --------------------------------------------------------------------------------------
+    # --- what a launcher tells -----------------------------------------------------------------------------------
 
     def server_exited(self, server: int, reason: str) -> None:
         """A process has ended."""
@@ -82,7 +82,7 @@ class Coordinator:
         self._publish()
         return True
 
-    # --- its timer ------------------------------------------------------------------------------------------------------
+    # --- its timer -----------------------------------------------------------------------------------------------
 
     def _alive(self, _host: str, pid: int) -> bool:
         return pid >= len(self._cluster.workers) or not self._cluster.workers[pid].died

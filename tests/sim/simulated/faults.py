@@ -20,6 +20,7 @@ SHORT_SECONDS = 0.8
 #: How long it takes until it has been heard again, after a silence.
 AFTER_SECONDS = 1.0
 MOST_SERVERS = 6
+LATEST_SPLIT = 4.0
 #: How often one looks whether a server does what it is to be hit at.
 AIM_SECONDS = 0.02
 
@@ -66,7 +67,7 @@ class Faults:
         if not self.over and KINDS[fault.kind](self, fault):
             self.seen[fault.kind] += 1
 
-    # --- whom it may hit ------------------------------------------------------------------------------------------------
+    # --- whom it may hit -----------------------------------------------------------------------------------------
 
     def _servers(self) -> list[Server]:
         """Those that are in the job, as far as the coordinator knows."""
@@ -92,7 +93,7 @@ class Faults:
         self._network.after(seconds + AFTER_SECONDS, self._endangered.subtract, [server.number])
         return True
 
-    # --- what it is ---------------------------------------------------------------------------------------------------------
+    # --- what it is ----------------------------------------------------------------------------------------------
 
     def _crash(self, fault: Fault) -> bool:
         """A process ends: its launcher notices, or only its silence tells."""
@@ -192,6 +193,32 @@ class Faults:
         self._network.cut(ways[:: 1 if fault.other < 0.5 else 2], seconds)
         return True
 
+    def _split(self, fault: Fault) -> bool:
+        """The first shard's primary and the first worker are apart from all others, and the primary may hang first.
+
+        If it is to be so, when a copy has joined and the primary has not heard of it yet.
+        """
+        coordinator, shard = self._cluster.coordinator, 0
+        place = coordinator.membership.assignment.places[shard]
+        server = self._cluster.servers[place.primary]
+        known = server.node.replicas.get(shard)
+        aware = known is None or len(known.place.chain) == len(place.chain)
+        if not self._is_safe(server) or (fault.one < 0.4 and aware):
+            if self._network.now < LATEST_SPLIT:
+                self._begin(fault, after=0.004)
+            return False
+        self._endangered[server.number] += 1
+        inside = {server.address, self._cluster.workers[0].address}
+        outside = [address for address in self._network.nodes if address not in inside]
+        timeout = self._cluster.scenario.heartbeat_timeout
+        hangs = fault.one > 0.7
+        if hangs:
+            server.hang(timeout + 1.0)
+        ways = [way for each in product(inside, outside) for way in both(*each)]
+        # an answer to its last heartbeat may wait for one that hangs
+        self._network.after(0.05 if hangs else 0.0, self._network.cut, ways, fault.seconds + timeout)
+        return True
+
     def _join(self, _fault: Fault) -> bool:
         if len(self._servers()) >= MOST_SERVERS:
             return False
@@ -230,4 +257,5 @@ KINDS: dict[str, Callable[[Faults, Fault], Any]] = {
     "coordinator isolated": Faults._isolate_coordinator,
     "join": Faults._join,
     "leave": Faults._leave,
+    "split": Faults._split,
 }

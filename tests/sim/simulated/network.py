@@ -124,10 +124,13 @@ class Network:
                 counts[key] -= less
 
     def _hand_over(self, source: Address, target: Address, envelope: Envelope) -> None:
-        self.nodes[target](source, envelope)
+        if not self.cuts[source, target]:
+            self.nodes[target](source, envelope)
 
     def _deliver(self, source: Address, target: Address, frames: list[Any], content: list[bytes]) -> None:
         if any(bytes(frame) != was for frame, was in zip(frames[1:], content, strict=True)):
             raise Changed(f"{wire.decode(frames)} was changed while it travelled")
+        if self.cuts[source, target]:
+            return
         arrived = wire.decode([frames[0], *(memoryview(bytearray(part)) for part in content)])
         self.nodes[target](source, arrived)

@@ -18,7 +18,7 @@ BEAT_SECONDS = 0.5
 
 
 class Server:
-    """A server's process. One that is `lost` has ended; one that `hangs` goes on later, with all that came meanwhile."""
+    """A server's process. One that is `lost` has ended; one that `hangs` goes on later, with all that has come."""
 
     def __init__(self, cluster: "Cluster", number: int) -> None:
         self.number = number
@@ -93,7 +93,7 @@ class Server:
         if not leased:
             self._cluster.seen["withheld"] += any(replica._replies for replica in self.node.replicas.values())
 
-    # --- its timers -----------------------------------------------------------------------------------------------
+    # --- its timers ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to tick."""
@@ -127,7 +127,7 @@ class Server:
             for older in [each for each in self._beats if each <= answer.number]:
                 del self._beats[older]
 
-    # --- what goes wrong ------------------------------------------------------------------------------------------
+    # --- what goes wrong -----------------------------------------------------------------------------------------
 
     def hang(self, seconds: float) -> None:
         """Stop for a while, as if by a signal."""
@@ -144,4 +144,3 @@ class Server:
             self._turn()
         for source, envelope in queue:
             self.receive(source, envelope)
-

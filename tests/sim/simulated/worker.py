@@ -24,9 +24,8 @@ from paracel.pending import Pending
 from paracel.session import Session
 from paracel.store import largest
 
-from . import own_rows
+from . import linear_work, own_rows
 from .history import PARTIES, WORKER
-from .linear import LIST, NUMBER
 from .tasks import cause_of
 
 if TYPE_CHECKING:
@@ -71,6 +70,7 @@ class Worker:
         self.rng = random.Random(cluster.scenario.seed * 97 + party)
         self.session = Session(cluster.coordinator.join(self), number, plan.staleness, Functions())
         self.tables = own_rows.OwnRows(self, cluster)
+        self.linear = cluster.linear
         self.failing = 0
         self.refused = 0  # how many reads had to be asked for anew
         self._cluster = cluster
@@ -192,7 +192,7 @@ class Worker:
         kinds = rng.sample(offered, rng.randint(2, min(8, len(offered))))  # few kinds meet each other more often
         calls, most = [partial(kind, self) for kind in kinds], 5
         if self.plan.linear:
-            calls += [partial(kind, self) for kind in rng.sample(_LINEAR, 3)]
+            calls += [partial(kind, self) for kind in rng.sample(linear_work.KINDS, 3)]
         if self.plan.tables:
             calls, most = self.tables.calls(calls, self.plan.writes_only), 12
         for _ in range(self.plan.iterations):
@@ -242,7 +242,7 @@ class Worker:
         assert (failed is not None) == (self.failing > 0), f"worker {self.party}: {failed and failed.error}"
         self.failing = 0
 
-    # --- shared keys: many workers update, and everyone reads -----------------------------------------------------
+    # --- shared keys: many workers update, and everyone reads ----------------------------------------------------
 
     def _update(self) -> Script:
         key, delta, updater, number = self._change()
@@ -345,40 +345,7 @@ class Worker:
             least = history.promised(key, needed)
         history.check_value(key, value, least, self.party)
 
-    # --- keys whose whole history is checked ------------------------------------------------------------------------
-
-    def _linear(self, kind: str, key: str, argument: Any, pending: Pending, *, told: bool = True) -> Pending:
-        self._cluster.linear.note(self.party, kind, key, argument, pending, told=told)
-        return pending
-
-    def _linear_key(self) -> str:
-        return self.rng.choice((NUMBER, LIST))
-
-    def _linear_write(self) -> Script:
-        value = self.rng.randrange(10**6)
-        yield self._linear("write", NUMBER, value, self.session.write([NUMBER], [value]))
-
-    def _linear_update(self) -> Script:
-        key, value = self._linear_key(), self.rng.randrange(10**6)
-        updater = "add" if key == NUMBER else "append"
-        yield self._linear(updater, key, value, self.session.update_multi([key], [value], updater, True))
-
-    def _linear_update_later(self) -> Script:
-        key, value = self._linear_key(), self.rng.randrange(10**6)
-        updater = "add" if key == NUMBER else "append"
-        self._linear(updater, key, value, self.session.update(key, value, updater), told=False)
-        self.send()
-        yield from ()
-
-    def _linear_remove(self) -> Script:
-        key = self._linear_key()
-        yield self._linear("remove", key, None, self.session.remove([key]))
-
-    def _linear_read(self) -> Script:
-        key = self._linear_key()
-        yield self._linear("read", key, None, self.session.fetch([key]))
-
-    # --- own keys: only this worker changes them, so every read has exactly one right answer ------------------------
+    # --- own keys: only this worker changes them, so every read has exactly one right answer ---------------------
 
     def _own_key(self) -> str:
         return f"own-{self.party}-{self.rng.randrange(2)}"
@@ -463,15 +430,6 @@ _READS = (
     Worker._read_clock,
     Worker._own_read,
     Worker._own_read,
-)
-_LINEAR = (
-    Worker._linear_read,
-    Worker._linear_read,
-    Worker._linear_update,
-    Worker._linear_update,
-    Worker._linear_update_later,
-    Worker._linear_write,
-    Worker._linear_remove,
 )
 _KINDS = (
     *_CHANGES, *_READS, Worker._bupdate, Worker._top,

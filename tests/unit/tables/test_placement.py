@@ -54,3 +54,10 @@ def test_a_server_without_blocks_holds_nothing():
     assert (places.count, places.keys().tolist(), places.span(0, 5)) == (0, [], slice(0, 0))
     assert places.places(uint64([0, 4])).tolist() == [-1, -1]
     assert places.places(uint64([])).tolist() == []
+
+
+def test_the_key_of_every_place():
+    for server in range(3):
+        blocks = Blocks.of("w", 50_000, 8)
+        places = DensePlaces(blocks, np.flatnonzero(blocks.owners(OWNERS) == server))
+        assert [places.key_at(place) for place in range(0, places.count, 97)] == places.keys()[::97].tolist()
