@@ -74,7 +74,7 @@ def _pauses(name: str, sign: signal.Signals, times: int, floor: float) -> Iterat
 
 def _pause(cluster: Cluster, ps: paracel.Client, sign: signal.Signals) -> float:
     """Of one loss; the cluster is whole again afterwards."""
-    victim = cluster.statistics().shards[ps._session.ring.server_of("key 0")].primary
+    victim = cluster.statistics().shards[ps._session.ring.shard_of("key 0")].primary
     pid = _pids(cluster)[victim]
     os.kill(pid, sign)
     pause = seconds_of(lambda: ps.bupdate("key 0", 1))

@@ -1,8 +1,8 @@
-"""Consistent hashing: which server holds which key. Values and rules only; nothing here sends.
+"""Consistent hashing: which shard has which key. Values and rules only; nothing here sends.
 
-The 64-bit hash space is cut into `SLOTS` equal slots, the unit of placement. Each server stands at
-`VIRTUAL_NODES` points of a circle; a slot belongs to the first server at or after its own point (Karger et
-al., STOC 1997). Everyone who knows the live servers computes the same ring, on any machine.
+The 64-bit hash space is cut into `SLOTS` equal slots. Each shard stands at `VIRTUAL_NODES` points of a circle; a slot
+belongs to the first shard at or after its own point (Karger et al., STOC 1997). Everyone who knows how many shards
+there are computes the same ring, on any machine.
 """
 
 from collections.abc import Iterable, Sequence
@@ -40,34 +40,25 @@ def _hashes(encoded: Iterable[bytes], count: int) -> NDArray[np.uint64]:
 
 
 class Ring:
-    """Who holds each slot, for one set of live servers."""
+    """The shard of each slot, for one set of shards."""
 
-    def __init__(self, servers: Iterable[int]) -> None:
-        self.servers = tuple(sorted(set(servers)))
-        if not self.servers:
-            raise ValueError("a ring needs at least one server")
-        self._points, self._holders = _circle(self.servers)
-        self.owners: NDArray[np.int64] = np.array([self.chain(slot, 1)[0] for slot in range(SLOTS)])
+    def __init__(self, shards: Iterable[int]) -> None:
+        self.shards = tuple(sorted(set(shards)))
+        if not self.shards:
+            raise ValueError("a ring needs at least one shard")
+        points, holders = _circle(self.shards)
+        at = np.searchsorted(points, np.arange(SLOTS, dtype=np.uint64) << np.uint64(_SLOT_SHIFT))
+        self.owners: NDArray[np.int64] = holders[at % len(holders)]
         self._owner_list: list[int] = self.owners.tolist()
 
-    def chain(self, slot: int, length: int) -> tuple[int, ...]:
-        """The slot's primary and then its backups: the next distinct servers on the circle."""
-        wanted = min(length, len(self.servers))
-        at = int(np.searchsorted(self._points, np.uint64(slot) << np.uint64(_SLOT_SHIFT)))
-        found: dict[int, None] = {}
-        while len(found) < wanted:
-            found[self._holders[at % len(self._holders)]] = None
-            at += 1
-        return tuple(found)
-
-    def server_of(self, key: str) -> int:
-        """The primary server of one key."""
+    def shard_of(self, key: str) -> int:
+        """The shard of one key."""
         return self._owner_list[slot_of(key)]
 
     def route(self, keys: Sequence[str]) -> list[tuple[int, list[int] | None]]:
-        """Cut a list of keys by server: pairs of server and positions in `keys` (None: all of them, in order)."""
-        if len(self.servers) == 1 or len(keys) == 1:
-            return [(self.server_of(keys[0]), None)] if keys else []
+        """Cut a list of keys by shard: pairs of shard and positions in `keys` (None: all of them, in order)."""
+        if len(self.shards) == 1 or len(keys) == 1:
+            return [(self.shard_of(keys[0]), None)] if keys else []
         owners = self.owners[slots_of(keys)].astype(np.int16)  # which numpy sorts by radix
         order = np.argsort(owners, kind="stable")
         edges = np.flatnonzero(np.diff(owners[order])) + 1
@@ -88,15 +79,15 @@ Positions = list[int] | range | None
 
 
 def in_parts(routes: Sequence[tuple[int, list[int] | None]], count: int, most: int) -> list[tuple[int, Positions]]:
-    """The routes of `count` keys, none longer than `most`; the first part of each server comes first."""
+    """The routes of `count` keys, none longer than `most`; the first part of each shard comes first."""
     parts: list[tuple[int, int, Positions]] = []
-    for server, positions in routes:
+    for shard, positions in routes:
         whole: Sequence[int] = range(count) if positions is None else positions
         if len(whole) <= most:
-            parts.append((0, server, positions))
+            parts.append((0, shard, positions))
         else:
-            parts += [(at, server, whole[at : at + most]) for at in range(0, len(whole), most)]  # type: ignore[misc]
-    return [(server, positions) for _, server, positions in sorted(parts, key=itemgetter(0))]
+            parts += [(at, shard, whole[at : at + most]) for at in range(0, len(whole), most)]  # type: ignore[misc]
+    return [(shard, positions) for _, shard, positions in sorted(parts, key=itemgetter(0))]
 
 
 def pick(items: list[Any], positions: Positions) -> list[Any]:
@@ -108,8 +99,8 @@ def pick(items: list[Any], positions: Positions) -> list[Any]:
     return list(itemgetter(*positions)(items)) if len(positions) > 1 else [items[positions[0]]]
 
 
-def _circle(servers: Sequence[int]) -> tuple[NDArray[np.uint64], list[int]]:
-    """The sorted points of the virtual nodes and the server that stands at each."""
-    labels = [(f"{server}/{node}".encode(), server) for server in servers for node in range(VIRTUAL_NODES)]
-    placed = sorted((hash_bytes(label), server) for label, server in labels)
-    return np.array([point for point, _ in placed], np.uint64), [server for _, server in placed]
+def _circle(shards: Sequence[int]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """The sorted points of the virtual nodes, and the shard that stands at each."""
+    labels = [(f"{shard}/{node}".encode(), shard) for shard in shards for node in range(VIRTUAL_NODES)]
+    placed = sorted((hash_bytes(label), shard) for label, shard in labels)
+    return np.array([point for point, _ in placed], np.uint64), np.array([shard for _, shard in placed], np.int64)

@@ -230,7 +230,7 @@ class Session(Participant):
         """Queue one update. Outcome: None, or UpdateError."""
         self._changes += 1
         self._update_cache([key], [delta], updater)
-        shard = self.ring.server_of(key)
+        shard = self.ring.shard_of(key)
         batch = self._batches.get(shard)
         if batch is not None and batch.updater != updater:
             self._send_batch(shard)
@@ -341,7 +341,7 @@ class Session(Participant):
 
     def ask_first(self, spec: TableSpec) -> Pending:
         """Ask for a table where it is decided whose settings hold, if several clients ask at once."""
-        return self.ask(self.ring.server_of(spec.name), self._opening(spec))
+        return self.ask(self.ring.shard_of(spec.name), self._opening(spec))
 
     def open_table(self, spec: TableSpec, inputs: int) -> Pending:
         """Ask for it everywhere. Outcome: a SessionTable; a push has `inputs` arrays."""

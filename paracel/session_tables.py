@@ -1,4 +1,4 @@
-"""A client's side of one table: keys to servers, filters, the cache; messages out, outcomes back. No sockets.
+"""A client's side of one table: keys to shards, filters, the cache; messages out, outcomes back. No sockets.
 
 A `selection` is a list of keys, uint64, or a range (begin, end).
 """
@@ -61,13 +61,13 @@ class Asking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What may be said of a single push or pull: filters in the order of their work, and the one server it goes to.
+    """What may be said of a single push or pull: filters in the order of their work, and the one shard it goes to.
 
     Filters are `usual` if they are the table's own, or change no more than those: only such pulls use the cache.
     """
 
     filters: Sequence[Filter] = ()
-    server: int | None = None
+    shard: int | None = None
     usual: bool = True
 
 
@@ -79,7 +79,7 @@ class SessionTable:
         self.spec = spec
         self.inputs = inputs
         self.router = router
-        self.numbers: tuple[int, ...] = ()  # the servers' own of this table
+        self.numbers: tuple[int, ...] = ()  # the shards' own of this table
         self.state = SenderState(spec)
         self._session = session
         self._rule = rule
@@ -95,7 +95,7 @@ class SessionTable:
         routes = self._routes(selection, call)
         drafts = [rests.draft() for rests in self.state.rests(call.filters)]
         answered = reply and selection is asked
-        # a filter that refuses values does so before any server has its part
+        # a filter that refuses values does so before any shard has its part
         encoded = [self._encode(route, values, call.filters, drafts, fixed=answered) for route in routes]
         for draft in drafts:
             draft.keep()
@@ -104,20 +104,20 @@ class SessionTable:
         if not reply:
             pushed = gather(pendings, lambda _replies: None)
         elif selection is asked:
-            pushed = self._collect(routes, pendings, Call((), call.server), arrays=1, count=_count(asked))
+            pushed = self._collect(routes, pendings, Call((), call.shard), arrays=1, count=_count(asked))
         else:  # some keys were repeated, and each position gets its row
-            fetched = asked_anew(lambda: self._fetch(asked, Call((), call.server), (), 0))
+            fetched = asked_anew(lambda: self._fetch(asked, Call((), call.shard), (), 0))
             pushed = gather([*pendings, fetched], lambda outcomes: outcomes[-1])
         pushed.then(lambda outcome: self.clear_cache() if outcome.error else None)  # the cached rows have it
         return pushed
 
     def _push_cached(self, selection: Selection, values: list[Array], routes: list[Route], call: Call) -> None:
-        """Apply a push, or what of it goes to the one server of the call, to the cached rows."""
+        """Apply a push, or what of it goes to the one shard of the call, to the cached rows."""
         if self._cache is None:
             return
-        if call.server is None:
+        if call.shard is None:
             self._cache.push(selection, values)
-        for route in routes if call.server is not None else ():
+        for route in routes if call.shard is not None else ():
             self._cache.push(self.router.keys_of(route), [route.cut(value) for value in values])
 
     def _takes_repeats(self, call: Call) -> bool:
@@ -126,12 +126,12 @@ class SessionTable:
         return adds and self.spec.admit_after == 1 and not call.filters and self._cache is None
 
     def _routes(self, selection: Selection, call: Call) -> list[Route]:
-        return [r for r in self.router.route(selection) if call.server is None or r.server == call.server]
+        return [r for r in self.router.route(selection) if call.shard is None or r.shard == call.shard]
 
     def _encode(
         self, route: Route, values: list[Array], filters: Sequence[Filter], memories: Sequence[Memory], *, fixed: bool
     ) -> Encoded:
-        """A server's part of a push. `fixed`: a reply has rows of all its keys, whichever of them filters leave out."""
+        """A shard's part of a push. `fixed`: a reply has rows of all its keys, whichever of them filters leave out."""
         part = Part(self._keys_for(route, filters), [route.cut(value) for value in values])
         part.fixed = fixed or isinstance(route.selection, tuple) or _caching(filters) is not None
         encoded, metas, sizes = encode_all(filters, part, memories)
@@ -148,7 +148,7 @@ class SessionTable:
         message = m.Push(
             self.spec.name, worker, session.clock, selection, digest, mask, part.values, wire, metas, reply
         )
-        pending = session.ask(route.server, message)
+        pending = session.ask(route.shard, message)
         self._lend(route, digest, pending)
         return pending
 
@@ -164,7 +164,7 @@ class SessionTable:
         if caching is None:
             return keys, b""
         digest = digest_of(route.selection)
-        known = self._session.knows(route.server, digest, route.selection, caching.max_bytes)
+        known = self._session.knows(route.shard, digest, route.selection, caching.max_bytes)
         return (None if known else route.selection), digest
 
     def _lend(self, route: Route, digest: bytes, pending: Pending) -> None:
@@ -191,7 +191,7 @@ class SessionTable:
         if staleness is not None and not math.isinf(staleness):
             needed = max(0, self._session.clock - int(staleness))
         ranged = self.spec.size is None and isinstance(selection, tuple)
-        if staleness is None or state or ranged or call.server is not None or not call.usual:
+        if staleness is None or state or ranged or call.shard is not None or not call.usual:
             return asked_anew(lambda: self._fetch(selection, call, state, needed))
         eventual = math.isinf(staleness)
         return asked_anew(lambda: self._pull_cached(selection, call, needed, eventual=eventual))
@@ -265,7 +265,7 @@ class SessionTable:
             version = self.state.told(threshold).version(self.router.keys_of(route))
         wire = [one.to_wire() for one in filters if one.name not in _APART]
         message = m.Pull(self.spec.name, selection, digest, list(state), wire, threshold, version, needed)
-        pending = self._session.ask(route.server, message)
+        pending = self._session.ask(route.shard, message)
         self._lend(route, digest, pending)
         if not isinstance(route.selection, tuple):
             listed, hashed = 8 * route.count, RANGE_BYTES if digest else 0
@@ -295,7 +295,7 @@ class SessionTable:
                 self._decoded(reply, route, call.filters, threshold)
                 for reply, route in zip(replies, routes, strict=True)
             ]
-            if call.server is not None:
+            if call.shard is not None:
                 return (self.router.keys_of(routes[0]), *parts[0])
             wholes = gathered(routes, parts, count)
             return wholes[0] if arrays == 1 else tuple(wholes)
@@ -305,7 +305,7 @@ class SessionTable:
     def _nothing(self, arrays: int, call: Call) -> Any:
         """The outcome of a pull of no keys."""
         empty = np.empty((0, *self.spec.tail), self.spec.dtype)
-        if call.server is not None:
+        if call.shard is not None:
             return (np.empty(0, np.uint64), *[empty] * arrays)
         return empty if arrays == 1 else (empty,) * arrays
 
@@ -347,14 +347,14 @@ class SessionTable:
 
     # --- functions --------------------------------------------------------------------------------------------------
 
-    def run(self, message: m.RunTable, selection: Selection | None, server: int | None) -> Pending:
-        """Outcome: the results of a function by server; with a selection, of the servers that have some of it."""
+    def run(self, message: m.RunTable, selection: Selection | None, shard: int | None) -> Pending:
+        """Outcome: the results of a function by shard; with a selection, of the shards that have some of it."""
         if selection is None:
-            pendings = [self._session.ask(to, message) for to in self.router.servers if server in (None, to)]
+            pendings = [self._session.ask(to, message) for to in self.router.shards if shard in (None, to)]
         else:
             pendings = [
-                self._session.ask(route.server, replace(message, selection=_said(route.selection)))
-                for route in self._routes(selection, Call((), server))
+                self._session.ask(route.shard, replace(message, selection=_said(route.selection)))
+                for route in self._routes(selection, Call((), shard))
             ]
         return gather(pendings, lambda replies: [reply.value for reply in replies])
 

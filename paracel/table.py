@@ -104,8 +104,8 @@ class Table:
         """The dtype of the rows."""
         return np.dtype(self.spec.dtype)
 
-    def server_of(self, keys: KeysLike) -> NDArray[np.int64]:
-        """The number of the server that holds each key, shape (len(keys),)."""
+    def shard_of(self, keys: KeysLike) -> NDArray[np.int64]:
+        """The number of the shard that has each key, shape (len(keys),)."""
         selection = self._selection(keys)
         listed = _listed(selection) if isinstance(selection, tuple) else selection
         return self._table.router.owners(listed)
@@ -119,16 +119,16 @@ class Table:
         *more: ArrayLike,
         after: Sequence[Task] = (),
         filters: Filters | None = None,
-        server: int | None = None,
+        shard: int | None = None,
     ) -> Task:
         """Give the table's updater values for keys; those of keys that come twice are summed.
 
         `values` is of shape (len(keys),) or (len(keys), dim), or is one number or row for all; `more` arrays share the
-        keys, for updaters with several inputs. `server` sends only what that server holds. CarryError for values that
+        keys, for updaters with several inputs. `shard` sends only what is in that shard. CarryError for values that
         do not fit the table's dtype or shape.
         """
         selection, arrays = self._checked_push(keys, (values, *more), after)
-        call = self._call(self._push_filters, filters, "push", server)
+        call = self._call(self._push_filters, filters, "push", shard)
 
         def start() -> Pending:
             return self._table.push(selection, arrays, call)
@@ -143,17 +143,17 @@ class Table:
         after: Sequence[Task] = (),
         staleness: float | None = _CLIENTS,
         filters: Filters | None = None,
-        server: int | None = None,
+        shard: int | None = None,
     ) -> Task:
         """The rows of keys, shape (len(keys),) or (len(keys), dim); a missing key reads as it would begin.
 
-        With names of `state`, a tuple of the rows and those columns. Of a slice of a sparse table, or with a `server`,
+        With names of `state`, a tuple of the rows and those columns. Of a slice of a sparse table, or with a `shard`,
         the tuple begins with the keys that are there, rising of a slice. `staleness` None: fresh; else, rows that
         are at most so many of the worker's iterations old; as the client reads, unless given.
         """
         selection = _kept(self._selection(keys))
         names = [state] if isinstance(state, str) else list(state)
-        call = self._call(self._pull_filters, filters, "pull", server)
+        call = self._call(self._pull_filters, filters, "pull", shard)
         if staleness is not _CLIENTS:
             check_staleness(staleness, self._session.worker)
 
@@ -170,11 +170,11 @@ class Table:
         *more: ArrayLike,
         after: Sequence[Task] = (),
         filters: Filters | None = None,
-        server: int | None = None,
+        shard: int | None = None,
     ) -> Task:
         """`push`, and then what a fresh `pull` of the keys gives, in one message to each server."""
         selection, arrays = self._checked_push(keys, (values, *more), after)
-        call = self._call(self._push_filters, filters, "push", server)
+        call = self._call(self._push_filters, filters, "push", shard)
 
         def start() -> Pending:
             return self._table.push(selection, arrays, call, reply=True)
@@ -199,7 +199,7 @@ class Table:
         function: str | Callable[..., Any],
         *arguments: Any,
         keys: KeysLike | None = None,
-        server: int | None = None,
+        shard: int | None = None,
         merge: Callable[[list[Any]], Any] = list,
         after: Sequence[Task] = (),
         once_per_clock: bool = False,
@@ -216,14 +216,14 @@ class Table:
         given = copy_value(list(arguments))  # it may be sent later, and again
         name = self._owner.register("table_function", function)
         selection = None if keys is None else _distinct(self._selection(keys))
-        self._check_server(server)
+        self._check_shard(shard)
         if once_per_clock and self._session.worker is None:
             raise ConfigError("once_per_clock counts a worker's commits; connect with worker=0, 1, ... to be one")
 
         def start() -> Pending:
             once, needed = (self._session.clock, self._session.min_clock) if once_per_clock else (-1, 0)
             message = m.RunTable(self.name, name, given, None, once, needed)
-            return gather([self._table.run(message, selection, server)], lambda parts: merge(parts[0]))
+            return gather([self._table.run(message, selection, shard)], lambda parts: merge(parts[0]))
 
         return self._owner.submit(start, after, sizes([selection, given]))
 
@@ -279,16 +279,16 @@ class Table:
             arrays, selection = [array.copy() for array in arrays], _kept(selection)
         return selection, arrays
 
-    def _call(self, usual: Filters, given: Filters | None, direction: str, server: int | None) -> Call:
-        self._check_server(server)
+    def _call(self, usual: Filters, given: Filters | None, direction: str, shard: int | None) -> Call:
+        self._check_shard(shard)
         if given is None:
-            return Call(usual, server)
+            return Call(usual, shard)
         own = self._own(given, direction)
-        return Call(own, server, usual=all(one.lossless for one in (*usual, *own)))
+        return Call(own, shard, usual=all(one.lossless for one in (*usual, *own)))
 
-    def _check_server(self, server: int | None) -> None:
-        if server is not None and server not in self._table.router.servers:
-            raise ConfigError(f"server={server!r}; the table is on the servers {self._table.router.servers}")
+    def _check_shard(self, shard: int | None) -> None:
+        if shard is not None and shard not in self._table.router.shards:
+            raise ConfigError(f"shard={shard!r}; the table has the shards {self._table.router.shards}")
 
     def _own(self, filters: Filters, direction: str) -> Filters:
         """The filters, checked for the direction, with random numbers of this worker's own."""

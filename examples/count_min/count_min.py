@@ -52,7 +52,7 @@ class Sketch:
 
     def __init__(self, table: Any, depth: int) -> None:
         self.table, self.shape = table, [table.size, depth, table.dim // depth]
-        self.server_of_partition = table.server_of(slice(None))
+        self.server_of_partition = table.shard_of(slice(None))
         self.open: deque[paracel.Task] = deque()
 
     def warm_up(self) -> None:
@@ -67,7 +67,7 @@ class Sketch:
         grouped, ends = group_by_server(stream, self.server_of_partition, servers)
         for server in np.flatnonzero(np.diff(ends)).tolist():
             part = grouped[ends[server] : ends[server + 1]]
-            self.open.append(self.table.run(insert, part, self.shape, server=server))
+            self.open.append(self.table.run(insert, part, self.shape, shard=server))
         self.wait(IN_FLIGHT)
 
     def wait(self, most: int = 0) -> None:

@@ -67,7 +67,8 @@ def _integers(data: Bytes, starts: Places, ends: Places) -> tuple[NDArray[np.int
     leading_zero = scanned.zero & (scanned.length > 1)
     minus_zero = scanned.negative & (values == 0)
     wrong = scanned.odd | scanned.pointed | (scanned.length > _INT_DIGITS) | leading_zero | minus_zero
-    return np.where(scanned.negative, -values, values), ~wrong
+    values *= 1 - 2 * scanned.negative.astype(np.int64)
+    return values, ~wrong
 
 
 def _floats(data: Bytes, starts: Places, ends: Places) -> tuple[NDArray[np.float64], Flags]:

@@ -50,13 +50,13 @@ def test_what_runs_while_one_task_is_stuck(name: str) -> None:
     graph, tau = GRAPHS[name]
     with Job(2) as job, job.connect() as client, job.connect() as watcher:
         table, seen = client.table("w", 100_000, dtype="int64"), watcher.table("w", 100_000, dtype="int64")
-        owners = table.server_of(slice(None))
+        owners = table.shard_of(slice(None))
         stopped, other = (np.flatnonzero(owners == server) for server in (0, 1))
         places = [int((stopped if number == STUCK else other)[number]) for number in range(TASKS)]
 
         def run() -> list[int]:
             """The tasks on the other server that have run."""
-            keys, rows = seen.pull(server=1).result()
+            keys, rows = seen.pull(shard=1).result()
             done = set(keys[rows > 0].tolist())
             return [number for number, key in enumerate(places) if key in done]
 

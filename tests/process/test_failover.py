@@ -36,7 +36,7 @@ def connected(cluster: Cluster, worker: int | None = None, **options: Any) -> pa
 
 
 def shard_of(client: paracel.Client, key: str) -> int:
-    return client._session.ring.server_of(key)
+    return client._session.ring.shard_of(key)
 
 
 def settled(cluster: Cluster) -> None:
@@ -244,7 +244,7 @@ def test_a_read_that_waits_for_another_worker_is_asked_again(lose: Callable[[Clu
 def test_tasks_that_wait_for_others_go_on() -> None:
     with copies(2) as cluster, connected(cluster) as ps:
         table = ps.table("w", 3000, dtype="int64")
-        victim = primary_of(cluster, int(table.server_of([0])[0]))
+        victim = primary_of(cluster, int(table.shard_of([0])[0]))
         os.kill(living(cluster)[victim], signal.SIGSTOP)
         tasks = [table.push([0], 1)]
         for _ in range(50):

@@ -16,7 +16,7 @@ SLOW = f"{Path(__file__).with_name('served.py')}:slow"
 
 def key_of(client: paracel.Client, server: int) -> str:
     """A key that this server holds."""
-    return next(key for key in map(str, range(1000)) if client._session.ring.server_of(key) == server)
+    return next(key for key in map(str, range(1000)) if client._session.ring.shard_of(key) == server)
 
 
 def parked(client: paracel.Client) -> int:

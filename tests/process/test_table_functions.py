@@ -128,7 +128,7 @@ def test_an_initial_function_that_raises_or_makes_what_are_no_rows() -> None:
                     ask().result()
         table.push([1, 2], 1).result()
         with pytest.raises(paracel.ServerFunctionError):
-            table.push([2, 13], 1, server=int(table.server_of([13])[0])).result()
+            table.push([2, 13], 1, shard=int(table.shard_of([13])[0])).result()
         table.push(np.arange(100, 10_000), 1).result()
         assert table.pull([1, 100, 9_999, 55]).result().tolist() == [6, 6, 6, 5]
 
@@ -147,10 +147,10 @@ def test_server_functions() -> None:
             if size:
                 assert table.run(multiply, 3.0, keys=slice(100, 102), merge=sum).result() == 2
                 assert table.pull([100]).result().tolist() == [[1200, 1206]]
-            owners = table.server_of([7, 8, 9])
+            owners = table.shard_of([7, 8, 9])
             for server in (0, 1):
                 own = np.array([7, 8, 9], np.uint64)[owners == server]
-                (found,) = table.run(listed, ["times"], server=server, keys=own).result() or [None]
+                (found,) = table.run(listed, ["times"], shard=server, keys=own).result() or [None]
                 if len(own):
                     keys, rows, (times,) = found
                     assert np.array_equal(keys, own)

@@ -23,7 +23,7 @@ def helping() -> bool:
 
 def keys_by_server(table: paracel.Table) -> list[np.ndarray]:
     """The keys of a dense table on each of its servers."""
-    owners = table.server_of(slice(None))
+    owners = table.shard_of(slice(None))
     return [np.flatnonzero(owners == server) for server in range(owners.max() + 1)]
 
 

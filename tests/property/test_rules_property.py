@@ -64,7 +64,7 @@ def test_many_keys_go_where_each_goes(keys, servers):
     routed = {
         at: server for server, at_all in ring.route(keys) for at in (range(len(keys)) if at_all is None else at_all)
     }
-    assert routed == {at: ring.server_of(key) for at, key in enumerate(keys)}
+    assert routed == {at: ring.shard_of(key) for at, key in enumerate(keys)}
 
 
 @given(seed=SEEDS)

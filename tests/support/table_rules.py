@@ -96,14 +96,14 @@ def check_routes(seed: int) -> None:
     owners = router.owners(keys)
     at = 0
     for route in routes:
-        own = keys[owners == route.server]
+        own = keys[owners == route.shard]
         assert router.keys_of(route).tolist() == route.cut(keys).tolist() == own.tolist()
         assert route.count == len(own) > 0
         assert isinstance(route.selection, tuple) or route.selection.tolist() == own.tolist()
         at += route.count
     assert at == len(keys)
-    assert len({route.server for route in routes}) == len(routes)
-    assert {route.server for route in routes} <= set(router.servers) == set(ring.servers)
+    assert len({route.shard for route in routes}) == len(routes)
+    assert {route.shard for route in routes} <= set(router.shards) == set(ring.shards)
     if routes:
         parts = [[route.cut(column) for column in columns] for route in routes]
         wholes = gathered(routes, parts, len(keys))

@@ -176,7 +176,7 @@ def one_clock_for_all(_old: Any) -> Any:
 
 def batch_of_any_updater(old: Any) -> Any:
     def update(self: Any, key: str, delta: Any, updater: str) -> Any:
-        batch = self._batches.get(self.ring.server_of(key))
+        batch = self._batches.get(self.ring.shard_of(key))
         return old(self, key, delta, batch.updater if batch else updater)
 
     return update
@@ -331,8 +331,8 @@ MUTANTS = [
         MOVES,
         "a key's server is its slot modulo",
         Ring,
-        "server_of",
-        lambda _: lambda s, k: s.servers[ring.slot_of(k) % len(s.servers)],
+        "shard_of",
+        lambda _: lambda s, k: s.shards[ring.slot_of(k) % len(s.shards)],
     ),
     Mutant(BALANCE, "few points a server", ring, "VIRTUAL_NODES", lambda _: 3),
     Mutant(SAME, "whoever comes first stands first", ring, "sorted", lambda _: list),

@@ -32,7 +32,7 @@ def test_entries(tmp_path, before, now):
     network = carried_over(tmp_path, before, now, lambda client: client.write_multi(entries))
     ring = Ring(range(now))
     for shard in network.shards.values():
-        assert all(ring.server_of(key) == shard.number for key in shard.store.entries)
+        assert all(ring.shard_of(key) == shard.number for key in shard.store.entries)
     with network.clients():
         client = network.client()
         read = client.readall()

@@ -30,18 +30,8 @@ def test_only_what_must_move_moves(servers, change):
     check_ring_moves(servers, change)
 
 
-def test_a_chain_is_all_servers_once_and_starts_with_the_primary():
-    ring = Ring([4, 1, 7])
-    for slot in range(SLOTS):
-        chain = ring.chain(slot, 9)
-        assert sorted(chain) == [1, 4, 7]
-        assert chain[0] == ring.owners[slot]
-        assert ring.chain(slot, 2) == chain[:2]
-        assert ring.chain(slot, 0) == ()
-
-
-def test_no_servers_are_refused():
-    with pytest.raises(ValueError, match="at least one server"):
+def test_no_shards_are_refused():
+    with pytest.raises(ValueError, match="at least one shard"):
         Ring([])
 
 
@@ -57,7 +47,7 @@ def test_a_route_takes_each_key_to_its_server_in_order(servers, count):
         own = range(count) if positions is None else positions
         assert positions is None or len(routes) > 1
         assert list(own) == sorted(own)
-        assert all(ring.server_of(keys[at]) == server for at in own)
+        assert all(ring.shard_of(keys[at]) == server for at in own)
         assert pick(keys, positions) == [keys[at] for at in own]
         seen += own
     assert sorted(seen) == list(range(count))
@@ -77,7 +67,7 @@ def test_parts_of_routes_hold_every_position_once(servers, most):
     ring = Ring(range(servers))
     parts = in_parts(ring.route(keys), len(keys), most)
     placed = [(key, server) for server, positions in parts for key in pick(keys, positions)]
-    assert sorted(placed) == sorted((key, ring.server_of(key)) for key in keys)
+    assert sorted(placed) == sorted((key, ring.shard_of(key)) for key in keys)
     assert all(len(pick(keys, positions)) <= max(most, 1) for _, positions in parts)
     first = [server for server, _ in parts[:servers]]
     assert sorted(first) == list(range(servers)), "every server has something to do at once"

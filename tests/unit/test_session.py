@@ -29,7 +29,7 @@ def session(cluster):
 def keys_of(server, count, servers=2):
     """Some keys that a server holds."""
     ring = Ring(range(servers))
-    return [key for key in map(str, range(1000)) if ring.server_of(key) == server][:count]
+    return [key for key in map(str, range(1000)) if ring.shard_of(key) == server][:count]
 
 
 def sent(session):
@@ -77,7 +77,7 @@ def test_others_wait_for_the_reply_and_travel_together(cluster, session):
     assert len(session.outbox) == 1
     cluster.pump()
     assert all(task.done for task in tasks)
-    server = session.ring.server_of("w")
+    server = session.ring.shard_of("w")
     assert cluster.shards[server].requests == 2
     assert cluster.shards[server].store.entries["w"] == 5
 
@@ -113,7 +113,7 @@ def test_any_other_request_goes_behind_the_updates(session, ask):
     session.update("w", 1, "add")
     session.update("w", 2, "add")
     ask(session)
-    server = session.ring.server_of("w")
+    server = session.ring.shard_of("w")
     updates = [message for to, message in sent(session) if to == server]
     assert [type(message) for message in updates[:2]] == [m.Update, m.Update]
     assert type(updates[2]) is not m.Update or updates[2].reply
@@ -357,7 +357,7 @@ def test_what_a_lost_server_owes_fails_and_nothing_is_asked_of_it(session):
         with pytest.raises(ServerLost):
             pending.result()
     assert {server for server, _ in session.outbox} == {1}
-    assert session.ring.servers == (0, 1), "the keys of the others stay where they are"
+    assert session.ring.shards == (0, 1), "the keys of the others stay where they are"
 
 
 def test_an_older_view_changes_nothing(session):

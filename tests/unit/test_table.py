@@ -236,7 +236,7 @@ def test_whole_numbers_of_any_kind_are_keys(client, keys, listed):
     table = client.table("w", dtype="float64")
     table.push(listed, np.arange(len(listed)) + 1.0)
     assert pull(table, keys).tolist() == [number + 1 for number in range(len(listed))]
-    assert len(table.server_of(keys)) == len(listed)
+    assert len(table.shard_of(keys)) == len(listed)
 
 
 @pytest.mark.parametrize("size", [None, 10])
@@ -257,7 +257,7 @@ def test_whole_numbers_of_any_kind_are_keys(client, keys, listed):
 )
 def test_what_cannot_be_a_key_is_refused_by_the_caller(client, size, keys, text):
     table = client.table("w", size)
-    for use in (table.pull, table.server_of, lambda k: table.push(k, 1), lambda k: table.run(total, keys=k)):
+    for use in (table.pull, table.shard_of, lambda k: table.push(k, 1), lambda k: table.run(total, keys=k)):
         with pytest.raises(CarryError, match=text):
             use(keys)
 
@@ -278,7 +278,7 @@ def test_slices_of_a_dense_table(client, cut, dim):
     count = len(range(10)[cut])
     table.push(slice(None), column(table, np.arange(10)))
     assert pull(table, cut).reshape(count, dim)[:, 0].tolist() == list(range(10))[cut]
-    assert table.server_of(cut).tolist() == table.server_of(range(10))[cut].tolist()
+    assert table.shard_of(cut).tolist() == table.shard_of(range(10))[cut].tolist()
     table.push(cut, column(table, np.ones(count, int)))
     model = np.arange(10)
     model[cut] += 1
@@ -494,28 +494,28 @@ def test_what_is_for_one_server_stays_there(network, size):
     client = network.client(0, 2)
     table = client.table("w", size, dtype="float64")
     keys = np.arange(0, 100_000, 1000)
-    owners = table.server_of(keys)
+    owners = table.shard_of(keys)
     assert pull(table, keys).tolist() == [0] * 100
-    table.push(keys, np.ones(100), server=0)
+    table.push(keys, np.ones(100), shard=0)
     expected = (owners == 0).astype(float)
     assert pull(table, keys).tolist() == expected.tolist(), "as cached"
     assert pull(table, keys, staleness=None).tolist() == expected.tolist()
-    found, rows = pull(table, keys, server=0)
+    found, rows = pull(table, keys, shard=0)
     assert (found.tolist(), rows.tolist()) == (keys[owners == 0].tolist(), [1] * int((owners == 0).sum()))
-    found, rows = table.push_pull(keys, 1, server=0).result()
+    found, rows = table.push_pull(keys, 1, shard=0).result()
     assert (found.tolist(), set(rows.tolist())) == (keys[owners == 0].tolist(), {2.0})
-    assert len(table.run(total, server=0).result()) == 1
-    with pytest.raises(ConfigError, match="server=9; the table is on the servers"):
-        table.pull(keys, server=9)
+    assert len(table.run(total, shard=0).result()) == 1
+    with pytest.raises(ConfigError, match="shard=9; the table has the shards"):
+        table.pull(keys, shard=9)
 
 
 def test_keys_that_the_server_does_not_have(two_servers):
     table = two_servers.client().table("w")
-    foreign = [key for key in range(100) if table.server_of([key])[0] == 1]
-    found, rows = pull(table, foreign, server=0)
+    foreign = [key for key in range(100) if table.shard_of([key])[0] == 1]
+    found, rows = pull(table, foreign, shard=0)
     assert (found.tolist(), rows.tolist()) == ([], [])
-    assert table.run(total, keys=foreign, server=0).result() == []
-    assert table.push(foreign, 1, server=0).result() is None
+    assert table.run(total, keys=foreign, shard=0).result() == []
+    assert table.push(foreign, 1, shard=0).result() is None
 
 
 # --- functions --------------------------------------------------------------------------------------------------------
@@ -545,7 +545,7 @@ def test_once_per_clock(network):
     clients = [network.client(worker, 5) for worker in range(2)]
     tables = [client.table("w", 1) for client in clients]
     for clock in range(1, 4):
-        assert [table.run(count_up, merge=max, server=int(table.server_of(0)[0]), once_per_clock=True).result()
+        assert [table.run(count_up, merge=max, shard=int(table.shard_of(0)[0]), once_per_clock=True).result()
                 for table in tables] == [clock, clock]  # fmt: skip
         for client in clients:
             client.commit()
@@ -887,7 +887,7 @@ def test_servers_that_forget_key_lists_ask_for_them(network):
 
 def test_a_push_that_a_filter_refuses_reaches_no_server(client):
     table = client.table("w", size=100_000, push_filters=[SignificantlyModified(0.5), FixedPoint(8)])
-    owners = table.server_of(slice(None))
+    owners = table.shard_of(slice(None))
     keys = [int(np.flatnonzero(owners == server)[0]) for server in (0, 1)]
     for values in ([1.0, math.nan], [math.nan, 1.0]):
         with pytest.raises(ValueError, match="finite"):

@@ -186,7 +186,7 @@ class Cluster:
         store: dict[str, Any] = {}
         ring = exchange.Ring(range(self.scenario.shards))
         for number, shard in enumerate(self.shards):
-            assert all(ring.server_of(key) == number for key in shard.store.entries)
+            assert all(ring.shard_of(key) == number for key in shard.store.entries)
             store.update(shard.store.entries)
         self.history.check_final(store)
         for worker in self.workers:

@@ -170,7 +170,7 @@ def _commits_at_once(_right: Any) -> Any:
 
     def commit(worker: Worker) -> Any:
         worker.session.clock += 1
-        for server in worker.session.ring.servers:
+        for server in worker.session.ring.shards:
             Exchange.ask(worker.session, server, m.Commit(worker.number, worker.session.clock))
         yield from ()
 
@@ -194,7 +194,7 @@ def _numbers_repetitions_anew(_right: Any) -> Any:
 
 def _mixes_updaters(right: Any) -> Any:
     def update(session: Session, key: str, delta: Any, updater: str) -> Pending:
-        batch = session._batches.get(session.ring.server_of(key))
+        batch = session._batches.get(session.ring.shard_of(key))
         if batch is not None:
             batch.updater = updater
         outcome: Pending = right(session, key, delta, updater)

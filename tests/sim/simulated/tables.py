@@ -174,9 +174,9 @@ class TableWork:
         else:
             keys, listed = self.some_keys(table)
         if self.rng.random() < 0.15:
-            named["server"] = server = self.rng.choice(list(self.session.ring.servers))
-            listed = [key for key in listed if table.server_of([key])[0] == server]
-        cached = "server" not in named and not (table.size is None and isinstance(keys, slice))
+            named["shard"] = server = self.rng.choice(list(self.session.ring.shards))
+            listed = [key for key in listed if table.shard_of([key])[0] == server]
+        cached = "shard" not in named and not (table.size is None and isinstance(keys, slice))
         self._answer_counts(node, table, listed, self.bound(named), cached)
         self.pull(node, table, keys, self.lossless(), named)
         yield from self.perhaps_wait(node)

@@ -23,7 +23,7 @@ def test_no_keys_go_nowhere(size):
 
 def test_empty_ranges_go_nowhere_but_of_sparse_tables_to_all():
     assert router([0, 1], 10).route((3, 3)) == []
-    assert [(r.server, r.selection, r.positions) for r in router([4, 2]).route((1, 1 << 64))] == [
+    assert [(r.shard, r.selection, r.positions) for r in router([4, 2]).route((1, 1 << 64))] == [
         (2, (1, 1 << 64), None),
         (4, (1, 1 << 64), None),
     ]
