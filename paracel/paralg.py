@@ -12,7 +12,8 @@ from numpy.typing import DTypeLike
 
 from paracel import graphs, loaders, loading, output
 from paracel.checks import check_count
-from paracel.client import Client, Named
+from paracel.client import Client
+from paracel.entries import Named
 from paracel.errors import ConfigError
 from paracel.functions import Kind
 from paracel.graphs import Graph

@@ -189,7 +189,7 @@ class ALS(paracel.paralg):
         return row[both], column[both], values[both]
 
     def report(self, factors: Array, others: Array, label: str) -> float:
-        """Print the root of the mean squared error, of the ratings to validate with, too; the result is the last one."""
+        """Print the root of the mean squared error, and that of the ratings to validate with; the last one is given."""
         matrix = self.ratings.matrix
         rows = np.repeat(np.arange(len(self.ratings.ids)), np.diff(matrix.indptr))
         error = self.rmse(matrix.data - products(factors[rows], others[matrix.indices]))

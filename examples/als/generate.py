@@ -9,11 +9,20 @@ from pathlib import Path
 import numpy as np
 
 
-def write(folder: Path, *, users: int = 2000, items: int = 300, k: int = 8, noise: float = 0.2, seed: int = 0) -> None:
-    """A tenth of all pairs is rated; of these, every tenth is in the file to validate with."""
+def write(
+    folder: Path,
+    *,
+    users: int = 2000,
+    items: int = 300,
+    k: int = 8,
+    share: float = 0.1,
+    noise: float = 0.2,
+    seed: int = 0,
+) -> None:
+    """A `share` of all pairs is rated; of these, every tenth is in the file to validate with."""
     random = np.random.default_rng(seed)
     w, h = random.normal(size=(users, k)), random.normal(size=(items, k))
-    user, item = np.divmod(random.permutation(users * items)[: users * items // 10], items)
+    user, item = np.divmod(random.permutation(users * items)[: round(share * users * items)], items)
     rating = np.einsum("ij,ij->i", w[user], h[item]) + noise * random.normal(size=len(user))
     lines = [f"{u},{i},{r:.4f}\n" for u, i, r in zip(user.tolist(), item.tolist(), rating.tolist())]
     folder.mkdir(parents=True, exist_ok=True)

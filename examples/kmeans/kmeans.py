@@ -43,7 +43,7 @@ def numbers_of(ids: NDArray[np.generic]) -> NDArray[np.uint64]:
     """A number for each id, the same in every worker: ids are whole numbers or texts."""
     if ids.dtype.kind == "i":
         return ids.astype(np.uint64)
-    letters = np.ascontiguousarray(ids).view(np.uint32).reshape(len(ids), -1).astype(np.uint64)
+    letters = np.ascontiguousarray(ids).view(np.uint32).reshape(len(ids), ids.itemsize // 4).astype(np.uint64)
     powers = np.cumprod(
         np.full(letters.shape[1], 0x9E3779B97F4A7C15, np.uint64)
     )  # texts end with zeros, which add nothing

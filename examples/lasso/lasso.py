@@ -68,10 +68,10 @@ class Lasso(paracel.paralg):
         step = 1 / self.greatest_curvature(rows)
         rule = paracel.optim.proximal(step, l1=self.lambda_)
         table = self.table("weights", rows.shape[1], dtype="float64", updater=rule, apply="commit")
-        weights = ahead = np.zeros(rows.shape[1])
+        weights = ahead = table.pull().result()  # zeros, unless it was solved before
         momentum = 1.0
         for done in range(self.rounds):
-            # The step is taken from `ahead`, and the servers have `weights`: the way between them goes with the gradient.
+            # The step is to begin `ahead`, and the servers have `weights`: the way there goes with the gradient.
             way = (weights - ahead) / (step * self.worker_size)
             table.push(slice(None), rows.T @ (rows @ ahead - targets) + way)
             self.iter_commit()
@@ -98,8 +98,8 @@ class Lasso(paracel.paralg):
 
     def load(self, source: str | list[str]) -> paracel.loading.Samples:
         samples = self.paracel_load_csv(source)
-        if self.comm.allreduce(len(samples.labels)) == 0:
-            raise ValueError(f"there is no sample in {source!r}")
+        if self.comm.allreduce(samples.features.size) == 0:
+            raise ValueError(f"there is no sample in {source!r}; lines are f1,...,fk,value")
         return samples
 
     def test(self) -> None:

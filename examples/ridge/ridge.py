@@ -5,7 +5,7 @@ Minimises
     mean of (value - theta[0] - theta[1:] . x)^2 / 2  +  beta * |theta[1:]|^2
 
 over all samples of all workers; the intercept theta[0] has no penalty. Either in one step: the servers add up the
-products of the columns, which is all there is to know of the samples. Or in rounds of gradient descent, as Paracel does.
+products of the columns, which is all there is to know of the samples. Or in rounds of gradient descent, as Paracel.
 """
 
 import numpy as np
@@ -20,8 +20,8 @@ class Ridge(paracel.paralg):
     """Fits the lines `f1,...,fk,value` of `training_input`; then tests and predicts where an input is given.
 
     With `rounds` 0 theta is exact. Otherwise it is what so many rounds of gradient descent with the learning rate
-    `alpha` come to. `beta` is the weight of the penalty. Writes `ridge_theta_0`, the numbers of theta joined by `|`, and
-    `pred_v_<worker>` to `output`; with `debug` and rounds, also the objective after each round, to `ridge_loss_error_0`.
+    `alpha` come to. `beta` is the weight of the penalty. Writes `ridge_theta_0`, the numbers of theta joined by `|`,
+    and `pred_v_<worker>` to `output`; with `debug` also `ridge_loss_error_0`, the objective after each of the rounds.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Ridge(paracel.paralg):
         table = self.table(
             "weights", rows.shape[1], dtype="float64", updater=paracel.optim.sgd(self.alpha), apply="commit"
         )
-        weights = np.zeros(rows.shape[1])
+        weights = table.pull().result()  # zeros, unless it was solved before
         for _ in range(self.rounds):
             penalty = 2 * self.beta * weights / self.worker_size  # all workers push their share of it
             table.push(slice(None), rows.T @ (rows @ weights - targets) / n + penalty)
@@ -78,6 +78,8 @@ class Ridge(paracel.paralg):
             weights = table.pull().result()  # waits until all workers have committed
             if self.debug:
                 self.objectives.append(self.objective(weights, rows, targets, n))
+            if not np.isfinite(weights).all():
+                raise ValueError(f"alpha is {self.alpha}, and the weights grow without end; take a smaller one")
         return weights
 
     def objective(self, weights: Floats, rows: Floats, targets: Floats, n: int) -> float:
@@ -86,7 +88,7 @@ class Ridge(paracel.paralg):
 
     def summed(self, name: str, part: Floats) -> Floats:
         """The sum of the workers' arrays of shape (n, k), made on the servers, always in the order of the workers."""
-        table = self.table(name, *part.shape, dtype="float64", apply="commit")
+        table = self.table(name, *part.shape, dtype="float64", updater="assign", apply="commit")
         table.push(slice(None), part)
         self.iter_commit()
         total: Floats = table.pull().result()
@@ -96,8 +98,8 @@ class Ridge(paracel.paralg):
 
     def load(self, source: str | list[str]) -> paracel.loading.Samples:
         samples = self.paracel_load_csv(source)
-        if self.comm.allreduce(len(samples.labels)) == 0:
-            raise ValueError(f"there is no sample in {source!r}")
+        if self.comm.allreduce(samples.features.size) == 0:
+            raise ValueError(f"there is no sample in {source!r}; lines are f1,...,fk,value")
         return samples
 
     def count_and_means(self, table: Floats) -> tuple[int, Floats]:

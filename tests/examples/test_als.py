@@ -20,7 +20,7 @@ def data(tmp_path_factory):
     program = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(program)
     folder = tmp_path_factory.mktemp("als")
-    program.write(folder, users=120, items=50, k=3)
+    program.write(folder, users=120, items=50, k=3, share=0.4)
     return folder
 
 

@@ -115,7 +115,7 @@ class Coordinator:
         view = membership.view()
         for server in view.servers:
             self._send(self._cluster.address_of(server), view)
-        for client in membership.clients if news else ():
+        for client in sorted(membership.clients) if news else ():  # a set's order is another one in each process
             self._send(client, view)
 
     def _send(self, receiver: Address, message: m.Message) -> None:

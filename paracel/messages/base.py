@@ -1,0 +1,13 @@
+"""What all messages are, and what their fields are made of."""
+
+from typing import Any
+
+Keys = list[str]
+Values = list[Any]
+Clocks = dict[int, int]
+
+
+class Message:
+    """The base of all of them."""
+
+    __slots__ = ()
