@@ -36,6 +36,7 @@ class Saves:
         except OSError as error:
             raise CheckpointError(f"{folder} cannot be made: {error.strerror or error}") from error
         self._thread = threading.Thread(target=self._run, name="paracel-checkpoints", daemon=True)
+        self._remove_unfinished()  # before any server can write
         self._thread.start()
 
     def take(self, saved: Saved) -> None:
@@ -49,7 +50,6 @@ class Saves:
         self._thread.join()
 
     def _run(self) -> None:
-        self._remove_unfinished()
         while (saved := self._queue.get()) is not None:
             files = self._files.setdefault(saved.folder, {})
             files[saved.shard] = saved

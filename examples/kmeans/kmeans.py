@@ -15,7 +15,7 @@ import paracel
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
-BLOCK = 1 << 22  # distances that are in memory at a time
+BLOCK = 1 << 14  # distances that are made at a time, so many that they stay in the processor's cache
 
 
 @paracel.updater
@@ -28,15 +28,23 @@ def means(_old: Floats, sums: Floats, _state: dict[str, Floats]) -> Floats:
     return np.hstack([sums[:, :-1] / np.maximum(counts, 1), counts])
 
 
-def nearest(points: Floats, centres: Floats) -> tuple[Whole, Floats]:
-    """The number of the centre nearest to each point, and the squared distance to it."""
+def nearest(points: Floats, centres: Floats) -> Whole:
+    """The number of the centre nearest to each point; of several, the lowest."""
     labels = np.empty(len(points), np.int64)
-    norms = (centres**2).sum(axis=1)
+    norms, factors = (centres**2).sum(axis=1), -2 * centres.T
     step = max(1, BLOCK // len(centres))
     for start in range(0, len(points), step):  # without |point|^2, which is the same for all centres
-        block = points[start : start + step]
-        labels[start : start + step] = (norms - 2 * block @ centres.T).argmin(axis=1)
-    return labels, ((points - centres[labels]) ** 2).sum(axis=1)
+        distances = points[start : start + step] @ factors
+        distances += norms
+        labels[start : start + step] = distances.argmin(axis=1)
+    return labels
+
+
+def squares(points: Floats, centres: Floats) -> Floats:
+    """Of the distances between points and as many centres, or one."""
+    differences = points - centres
+    distances: Floats = np.einsum("nk,nk->n", differences, differences)
+    return distances
 
 
 def numbers_of(ids: NDArray[np.generic]) -> NDArray[np.uint64]:
@@ -101,9 +109,9 @@ class KMeans(paracel.paralg):
         origin = centres[0].copy()
         self.points -= origin
         centres, rounds = self.move(centres - origin)
-        labels, distances = nearest(self.points, centres)
+        labels = nearest(self.points, centres)
         sizes = self.comm.allreduce(np.bincount(labels, minlength=self.kclusters))
-        inertia = self.comm.allreduce(float(distances.sum()))
+        inertia = self.comm.allreduce(float(squares(self.points, centres[labels]).sum()))
         finished = time.perf_counter()
         if self.worker_id == 0:
             print(f"points: {total}\nrounds: {rounds}\ninertia: {inertia:.10g}")
@@ -117,7 +125,7 @@ class KMeans(paracel.paralg):
         k, width = centres.shape
         table = self.table("clusters", k, width + 1, "float64", updater=means, apply="commit")
         for done in range(self.rounds):
-            labels, distances = nearest(self.points, centres)
+            labels = nearest(self.points, centres)
             n = len(labels)
             members = csr_array((np.ones(n), labels, np.arange(n + 1)), shape=(n, k)).T
             counts = np.bincount(labels, minlength=k)
@@ -126,7 +134,7 @@ class KMeans(paracel.paralg):
             rows = table.pull().result()  # waits until all workers have committed
             moved, empty = rows[:, :-1], rows[:, -1] == 0
             if empty.any():  # in all workers
-                moved[empty] = self.first_of_all(-distances, int(empty.sum()))
+                moved[empty] = self.first_of_all(-squares(self.points, centres[labels]), int(empty.sum()))
             if np.array_equal(moved, centres):
                 return centres, done + 1
             centres = moved
@@ -148,18 +156,18 @@ class KMeans(paracel.paralg):
         They are functions of the ids: the same points are drawn however they are spread over the workers.
         """
         numbers, trials = numbers_of(self.ids), 2 + int(np.log(self.kclusters))
-        squares = np.full(len(self.points), np.inf)  # of the distances to the nearest centre
+        nearness = np.full(len(self.points), np.inf)  # the squared distance to the nearest centre so far
         centres: list[list[float]] = []
         for turn in range(self.kclusters):
             times = waiting_times(numbers, self.seed, turn)
             if turn:
-                times = np.divide(times, squares, out=np.full(len(times), np.inf), where=squares > 0)
+                times = np.divide(times, nearness, out=np.full(len(times), np.inf), where=nearness > 0)
             drawn = self.first_of_all(times, trials if turn else 1)
             if not drawn:
                 raise ValueError(f"kclusters is {self.kclusters}, and {self.input!r} has {turn} different points")
-            after = [np.minimum(squares, ((self.points - point) ** 2).sum(axis=1)) for point in np.array(drawn)]
+            after = [np.minimum(nearness, squares(self.points, point)) for point in np.array(drawn)]
             best = int(self.comm.allreduce(np.array([each.sum() for each in after])).argmin())
-            squares = after[best]
+            nearness = after[best]
             centres.append(drawn[best])
         return np.array(centres)
 

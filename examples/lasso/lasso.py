@@ -35,7 +35,7 @@ class Lasso(paracel.paralg):
         *,
         rounds: int = 1000,
         lambda_: float = 0.01,
-        tolerance: float = 1e-9,
+        tolerance: float = 1e-11,
     ) -> None:
         super().__init__(output=output, rounds=rounds, staleness=0)
         if lambda_ < 0:

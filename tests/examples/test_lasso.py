@@ -43,7 +43,7 @@ def test_equals_scikit_learn(run, data, workers, servers, tmp_path):
     done = run.prun(workers, servers, "-c", CONFIG, SCRIPT, *inputs, f"output={out}", f"lambda={PENALTY}")
     assert done.status == 0, done.err
     theta = theta_in(out)
-    np.testing.assert_allclose(theta, [expected.intercept_, *expected.coef_], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(theta, [expected.intercept_, *expected.coef_], rtol=0, atol=1e-8)
     np.testing.assert_array_equal(theta[1:] != 0, expected.coef_ != 0)
     assert done.figure("non-zero weights") == np.count_nonzero(expected.coef_) < 30
     errors = expected.predict(features) - values
