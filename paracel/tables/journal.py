@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paracel.hashing import digest
 from paracel.tables.merge import Pushed
 from paracel.tables.publishing import TOLD, VERSION
-from paracel.tables.storage import Array, DensePart, Keys, Selection, SparsePart
+from paracel.tables.storage import Array, DensePart, Keys, Places, Selection, SparsePart
 
 if TYPE_CHECKING:
     from paracel.tables.table import Table
@@ -99,7 +100,7 @@ def take_changes(table: "Table") -> dict[str, Any] | None:
         changes["counted"], table.admission.counted = table.admission.counted, []
     gone = _take_gone(table)
     if journal.touched:
-        changes["rows"] = [_rows(table, selection) for selection in _gathered(table, journal.touched)]
+        changes["rows"] = _touched_rows(table, journal.touched)
     if gone is not None:
         changes["gone"] = gone
     return changes or None
@@ -162,22 +163,39 @@ def _columns(table: "Table") -> list[str]:
 
 def _rows(table: "Table", selection: Selection) -> list[Any]:
     places = table.part.locate(selection)
-    columns = {name: table.part.column(name)[places].copy() for name in _columns(table)}
-    return [list(selection) if isinstance(selection, tuple) else selection, columns]
+    if isinstance(places, slice):
+        columns = {name: table.part.column(name)[places].copy() for name in _columns(table)}
+        return [list(selection) if isinstance(selection, tuple) else selection, columns]
+    return _rows_at(table, table.keys_in(selection), places)
 
 
-def _gathered(table: "Table", touched: list[Selection]) -> list[Selection]:
-    """The same rows in few selections, each row once; of a sparse table those that are there, by their keys."""
+def _rows_at(table: "Table", keys: Keys, places: Places) -> list[Any]:
+    return [keys, {name: table.part.column(name)[places] for name in _columns(table)}]
+
+
+def _touched_rows(table: "Table", touched: list[Selection]) -> list[list[Any]]:
+    """The rows of these selections, each once; of a sparse table those that are there."""
     if isinstance(table.part, SparsePart):
-        keys = _distinct([table.keys_in(each) for each in touched])
-        return [table.part.present(keys)]
-    ranges = list(dict.fromkeys(each for each in touched if isinstance(each, tuple)))
-    lists = [each for each in touched if not isinstance(each, tuple)]
-    return [*ranges, *([_distinct(lists)] if lists else [])]
+        ranges, lists = [], [table.keys_in(each) for each in touched]
+    else:
+        ranges = list(dict.fromkeys(each for each in touched if isinstance(each, tuple)))
+        lists = [each for each in touched if not isinstance(each, tuple)]
+    rows = [_rows(table, each) for each in ranges]
+    if lists:
+        keys = lists[0] if len(lists) == 1 else np.concatenate(lists)
+        places = np.asarray(table.part.locate(keys))
+        chosen = _once(places, table.part.count)
+        rows.append(_rows_at(table, keys[chosen], places[chosen]))
+    return rows
 
 
-def _distinct(lists: list[Keys]) -> Keys:
-    return lists[0] if len(lists) == 1 else np.unique(np.concatenate(lists))
+def _once(places: Places, count: int) -> NDArray[np.intp]:
+    """Where each of the places, all below `count`, comes for the last time; where it is negative, not at all."""
+    there = np.flatnonzero(places >= 0)
+    last = np.empty(count, np.int64)  # read only where it was written
+    last[places[there]] = there
+    chosen: NDArray[np.intp] = there[last[places[there]] == there]
+    return chosen
 
 
 def _take_gone(table: "Table") -> Keys | None:
@@ -185,5 +203,5 @@ def _take_gone(table: "Table") -> Keys | None:
     part = table.part
     if not isinstance(part, SparsePart) or not part.dropped:
         return None
-    keys, part.dropped = _distinct(part.dropped), []
+    keys, part.dropped = np.unique(np.concatenate(part.dropped)), []
     return keys[np.asarray(part.locate(keys)) < 0]
