@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import arrays, checkpoints, failover, jobs, keys, small, table, tables, words
+from benchmarks import arrays, checkpoints, failover, jobs, keys, pagerank, small, table, tables, words
 
 TOPICS: dict[str, Callable[[bool], Iterator[table.Figure]]] = {
     "small": small.measure,
@@ -16,6 +16,7 @@ TOPICS: dict[str, Callable[[bool], Iterator[table.Figure]]] = {
     "words": words.measure,
     "jobs": jobs.measure,
     "checkpoints": checkpoints.measure,
+    "pagerank": pagerank.measure,
 }
 
 

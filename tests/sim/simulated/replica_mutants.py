@@ -1,7 +1,5 @@
 """Wrong versions of replication, failover, repair and growth, in the style of those in `mutants`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -144,17 +142,6 @@ def _counts_at_once(right: Any) -> Any:
     return report
 
 
-def _keeps_what_it_had(right: Any) -> Any:
-    def take(replica: Replica, message: m.Replicate) -> bool:
-        before, made = replica.shard, replica._make
-        replica._make = lambda: before
-        taken: bool = right(replica, message)
-        replica._make = made
-        return taken
-
-    return take
-
-
 # --- who answers ----------------------------------------------------------------------------------------
 
 
@@ -195,10 +182,6 @@ def _drains_at_once(right: Any) -> Any:
     return report
 
 
-def _takes_requests_while_draining(_right: Any) -> Any:
-    return lambda replica, sender, envelope: replica.shard.handle(sender, envelope)
-
-
 def _forgets_parked_calls(right: Any) -> Any:
     def handle_repeated(shard: Shard, asked: Asked) -> None:
         stored = shard.inbox.stored(asked.sender, asked.envelope.request) is not None
@@ -206,11 +189,6 @@ def _forgets_parked_calls(right: Any) -> Any:
             right(shard, asked)
 
     return handle_repeated
-
-
-def _keeps_waiting_requests(_right: Any) -> Any:
-    """Who stops to answer, and begins again later, takes what had waited for running."""
-    return lambda _inbox: None
 
 
 # --- clients --------------------------------------------------------------------------------------------
@@ -225,14 +203,6 @@ def _moves_with_new_numbers(right: Any) -> Any:
         return sent
 
     return move
-
-
-def _resends_only_what_waits(_right: Any) -> Any:
-    def unanswered(channel: Channel, first: int, view: int) -> list[Envelope]:
-        left = [(number, each) for number, each in channel.outstanding.items() if number >= first]
-        return [Envelope(n, channel.confirmed, view, each.message, channel.shard) for n, each in left]
-
-    return unanswered
 
 
 def _confirms_without_going_on(right: Any) -> Any:
@@ -279,17 +249,6 @@ def _stops_after_an_unwanted_fill(right: Any) -> Any:
     return step
 
 
-@contextmanager
-def _fills_old_epochs() -> Iterator[None]:
-    """What was said of an earlier place of a shard holds for the one that it has now."""
-
-    def place(assignment: Assignment, shard: int, _epoch: int) -> Place:
-        return assignment.places[shard]
-
-    with mock.patch.object(Assignment, "_place", place):
-        yield
-
-
 REPLICA_MUTANTS: dict[str, Mutant] = {
     "replies leave before the copies have what they tell": instead(Replica, "flush", _answers_at_once),
     "a copy speaks for those behind it": instead(Replica, "_settle", _stable_on_receipt),
@@ -305,9 +264,7 @@ REPLICA_MUTANTS: dict[str, Mutant] = {
     "copies are not told of taken pushes": instead(journal, "take_changes", _without("taken")),
     "copies are not told of new tables": instead(ShardTables, "take_changes", _without("made")),
     "copies are not told of results": instead(ShardTables, "take_changes", _without("results")),
-    "a fill has no waiting pushes": instead(journal, "beginning", _without("waiting")),
     "a fill has no changes in between": instead(Outlet, "add", _no_changes_in_between),
-    "a fill comes on top of what was there": instead(Replica, "_take", _keeps_what_it_had),
     "a joiner counts before it has all": instead(Replica, "_report", _counts_at_once),
     "one that becomes primary keeps its outlet as it was": instead(Replica, "_connect", _keeps_its_outlet_unwatched),
     "what was on its way is not sent to the next one": instead(Replica, "_connect", _forgets_its_log),
@@ -317,15 +274,11 @@ REPLICA_MUTANTS: dict[str, Mutant] = {
     "the last of the chain is promoted": instead(Assignment, "lose", _promotes(_last_first)),
     "who joins is promoted": instead(Assignment, "lose", _promotes(_joiner_first)),
     "a chain is changed before it is drained": instead(Replica, "_report", _drains_at_once),
-    "requests are taken while the chain is drained": instead(Replica, "handle", _takes_requests_while_draining),
     "a function that waited is forgotten at failover": instead(Shard, "_handle_repeated", _forgets_parked_calls),
-    "what ran on the server before runs here": instead(Inbox, "forget_running", _keeps_waiting_requests),
     "versions go on where the server before was": instead(Publisher, "begin_anew", nothing),
     "a request has another number at another server": instead(Channel, "move", _moves_with_new_numbers),
-    "answered requests leave gaps": instead(Channel, "_unanswered", _resends_only_what_waits),
     "a confirmation closes no gap": instead(Peer, "confirm", _confirms_without_going_on),
     "what was under way at a loss is taken for done": instead(Channel, "move", _gives_up_what_moves),
     "a view is told once": instead(Membership, "tick", _tells_a_view_once),
     "an unwanted fill is the last step": instead(Assignment, "_step", _stops_after_an_unwanted_fill),
-    "old news of a shard count": _fills_old_epochs,
 }
