@@ -294,7 +294,9 @@ class Membership:
         if self.ready:
             self._number += 1
             self.news = True
-            staying = self.addresses.keys() - self._leaving or self.addresses.keys()  # the others may all be lost
+            staying = self.addresses.keys() - self._leaving
+            if len(staying) < self.assignment.replicas:  # others were lost since: nobody can go now
+                staying = self.addresses.keys()
             self.assignment.plan(staying, self._lost, self._number)
 
     def _moved(self, changed: bool) -> None:

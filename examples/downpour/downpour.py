@@ -1,10 +1,11 @@
-"""A neural network trained by Downpour SGD (Dean et al., Large Scale Distributed Deep Networks, NIPS 2012, section 4.1).
+"""A neural network trained by Downpour SGD (Dean et al., Large Scale Distributed Deep Networks, NIPS 2012).
 
 Each layer is a table, with AdaGrad on the servers. Each worker has a replica of the network and its own part of the
 samples: it pulls the layers every few steps and pushes the gradients of every few steps, and waits for nobody.
 """
 
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -28,8 +29,15 @@ def outputs(layers: Layers, features: Floats) -> Layers:
 
 def chances(logits: Floats) -> Floats:
     """The softmax of each row."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
+
+
+def likeliest(layers: Layers, features: Floats) -> Whole:
+    """The class of each sample that has the greatest chance."""
+    classes: Whole = outputs(layers, features)[-1].argmax(axis=1)
+    return classes
 
 
 def gradients(layers: Layers, features: Floats, labels: Whole) -> Layers:
@@ -46,11 +54,11 @@ def gradients(layers: Layers, features: Floats, labels: Whole) -> Layers:
 
 
 class Downpour(paracel.paralg):
-    """Trains on `training_input`, lines `f1,...,fk,label` with labels 0, 1, 2, ...; tests on such lines of `test_input`.
+    """Trains on `training_input`, lines `f1,...,fk,label` with labels from 0 on; tests on such lines of `test_input`.
 
     The features are divided by `scale`; between them and the classes are layers of as many units as `hidden` has. Each
     worker goes `rounds` times over its samples, `batch` at a time; it pulls every `fetch` steps and pushes every `push`
-    steps. The servers' learning rate is `alpha`; between pulls a replica goes on by gradient descent with `local_alpha`.
+    steps. The servers' learning rate is `alpha`; between pulls a replica goes on by itself, with `local_alpha`.
     Writes `layer_<number>_0`, lines `input<TAB>w1|w2|...`, and `pred_v_<worker>`, a class for each line of the test.
     """
 
@@ -59,10 +67,10 @@ class Downpour(paracel.paralg):
         training_input: str | list[str],
         test_input: str | list[str],
         output: str = "",
-        rounds: int = 30,
+        rounds: int = 25,
         alpha: float = 0.1,
         *,
-        hidden: tuple[int, ...] | list[int] = (64,),
+        hidden: tuple[int, ...] | list[int] = (128,),
         batch: int = 16,
         fetch: int = 4,
         push: int = 2,
@@ -82,36 +90,43 @@ class Downpour(paracel.paralg):
 
     def solve(self) -> None:
         features, labels = self.load(self.training_input)
-        every = self.comm.allgather((features.shape[1], len(labels), int(labels.max(initial=0))))
-        widths, counts, highest = zip(*every, strict=True)
-        if not sum(counts):
-            raise ValueError(f"there is no sample in {self.training_input!r}")
-        self.open([max(widths), *self.hidden, max(highest) + 1])
+        test_features, test_labels = self.load(self.test_input)
+        width = features.shape[1]
+        if test_features.shape[1] != width:
+            raise ValueError(f"{self.test_input!r} has {test_features.shape[1]} features; needed: {width}")
+        classes = 1 + max(self.comm.allgather(int(labels.max(initial=0))))
+        self.open_layers([width, *self.hidden, classes])
         started = time.perf_counter()
         self.descend(features, labels)
         self.paracel_sync()
         seconds = time.perf_counter() - started
-        layers = [table.pull().result() for table in self.tables_of_layers]
-        accuracies = [self.accuracy(layers, features, labels)]
-        features, labels = self.load(self.test_input)
-        accuracies.append(self.accuracy(layers, features, labels))
+        layers = self.pulled()
+        results = {
+            "samples": self.comm.allreduce(len(labels)),
+            "training accuracy": round(self.accuracy(layers, features, labels), 4),
+            "test accuracy": round(self.accuracy(layers, test_features, test_labels), 4),
+            "seconds to train": round(seconds, 3),
+        }
         if self.worker_id == 0:
-            print(f"samples: {sum(counts)}\ntraining accuracy: {accuracies[0]:.4f}")
-            print(f"test accuracy: {accuracies[1]:.4f}\nseconds to train: {seconds:.3f}")
+            print("\n".join(f"{name}: {value}" for name, value in results.items()))
         if self.output:
-            self.dump(layers, features)
+            self.dump(layers, test_features)
 
     def load(self, source: str | list[str]) -> tuple[Floats, Whole]:
+        """This worker's samples, and their labels."""
         features, labels = self.paracel_load_csv(source)
+        if not self.comm.allreduce(len(labels)):
+            raise ValueError(f"there is no sample in {source!r}")
         classes = labels.astype(np.int64)
-        if (classes != labels).any() or (classes < 0).any():
-            raise ValueError(f"labels in {source!r} are not all whole numbers from 0 on")
+        wrong = labels[(classes != labels) | (classes < 0)]
+        if len(wrong):
+            raise ValueError(f"{source!r} has the label {wrong[0]:g}; allowed: whole numbers from 0 on")
         return (features / self.scale).astype(np.float32), classes
 
-    def open(self, widths: list[int]) -> None:
-        """A table for each layer. Of each a row is what goes from one unit; how it begins is a function of the seed."""
+    def open_layers(self, widths: list[int]) -> None:
+        """A table for each layer; a row is what goes from one unit. How it begins is a function of the seed."""
         adagrad = paracel.optim.adagrad(self.alpha)
-        self.tables_of_layers = [
+        self.layers = [
             self.table(
                 f"layer {number}",
                 inputs + 1,
@@ -124,39 +139,46 @@ class Downpour(paracel.paralg):
         ]
 
     def descend(self, features: Floats, labels: Whole) -> None:
-        """The paper's algorithm 7.1; what is pulled travels while a gradient of older layers is computed."""
-        random = np.random.default_rng([self.seed, self.worker_id])
-        layers = [table.pull().result() for table in self.tables_of_layers]
+        """The paper's algorithm 7.1; what is pulled travels while a gradient of the older layers is computed."""
+        layers = self.pulled()
         accrued = [np.zeros_like(layer) for layer in layers]
-        steps = -(-len(labels) // self.batch)
-        for step in range(self.rounds * steps):
-            if step % steps == 0:
-                order = random.permutation(len(labels))
-            pulls = [table.pull() for table in self.tables_of_layers] if step % self.fetch == 0 else []
-            chosen = order[step % steps :: steps]
+        for step, chosen in enumerate(self.batches(len(labels))):
+            pulls = [table.pull() for table in self.layers] if step % self.fetch == 0 else []
             gradient = gradients(layers, features[chosen], labels[chosen])
-            if pulls:
-                layers = [pull.result() for pull in pulls]
-            layers = [layer - self.local_alpha * each for layer, each in zip(layers, gradient, strict=True)]
-            accrued = [sum_ + each for sum_, each in zip(accrued, gradient, strict=True)]
-            if step % self.push == self.push - 1 or step == self.rounds * steps - 1:
-                for table, sum_ in zip(self.tables_of_layers, accrued, strict=True):
-                    table.push(slice(None), sum_)
+            layers = [pull.result() for pull in pulls] or layers
+            layers = [layer - self.local_alpha * slope for layer, slope in zip(layers, gradient, strict=True)]
+            accrued = [total + slope for total, slope in zip(accrued, gradient, strict=True)]
+            if step % self.push == self.push - 1:
+                self.push_all(accrued)
                 accrued = [np.zeros_like(layer) for layer in layers]
+        self.push_all(accrued)
+
+    def batches(self, count: int) -> Iterator[Whole]:
+        """The numbers of the samples of each step, in another order in each round."""
+        random = np.random.default_rng([self.seed, self.worker_id])
+        steps = -(-count // self.batch)
+        for _ in range(self.rounds if count else 0):
+            yield from np.array_split(random.permutation(count), steps)
+
+    def pulled(self) -> Layers:
+        pulls = [table.pull() for table in self.layers]  # on their way together
+        return [pull.result() for pull in pulls]
+
+    def push_all(self, slopes: Layers) -> None:
+        """What failed is raised at the next `paracel_sync`, or at the end."""
+        for table, slope in zip(self.layers, slopes, strict=True):
+            table.push(slice(None), slope)
 
     def accuracy(self, layers: Layers, features: Floats, labels: Whole) -> float:
         """The share of the samples of all workers whose class is the likeliest."""
-        right = int((self.classify(layers, features) == labels).sum())
-        return self.comm.allreduce(right) / max(1, self.comm.allreduce(len(labels)))
-
-    def classify(self, layers: Layers, features: Floats) -> Whole:
-        return outputs(layers, features)[-1].argmax(axis=1)
+        right = int((likeliest(layers, features) == labels).sum())
+        return float(self.comm.allreduce(right) / self.comm.allreduce(len(labels)))
 
     def dump(self, layers: Layers, features: Floats) -> None:
         if self.worker_id == 0:
             for number, layer in enumerate(layers):
                 self.paracel_dump_dict(dict(enumerate(layer.tolist())), f"layer_{number}_")
-        self.paracel_dump_vector(self.classify(layers, features).tolist(), "pred_v_")
+        self.paracel_dump_vector(likeliest(layers, features).tolist(), "pred_v_")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes scikit-learn's digits as the files that `downpour.json` reads: a line is 64 numbers from 0 to 16, and the digit.
+"""Writes scikit-learn's digits as the files that `downpour.json` reads: lines of 64 numbers and the digit.
 
 `python examples/downpour/prepare.py FOLDER` makes `training.csv` and `test.csv` there. Every fifth one is for the test.
 """
