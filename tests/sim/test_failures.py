@@ -14,7 +14,7 @@ SEEDS = int(os.environ.get("PARACEL_SIM_SEEDS", "10000"))
 ONE = os.environ.get("PARACEL_SIM_FAILING_SEED")
 GROUP = 500
 #: Most mutants fall in the first hundred; for the rarest, two rare things must meet.
-MUTANT_SEEDS = 2000
+MUTANT_SEEDS = 6000
 
 
 @pytest.mark.skipif(ONE is not None, reason="one seed is repeated")
