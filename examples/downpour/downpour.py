@@ -79,9 +79,11 @@ class Downpour(paracel.paralg):
         seed: int = 0,
     ) -> None:
         super().__init__(output=output, rounds=rounds)
-        for name, value in [("batch", batch), ("fetch", fetch), ("push", push), *(("hidden", h) for h in hidden)]:
+        for name, value in {"batch": batch, "fetch": fetch, "push": push}.items():
             if value < 1:
-                raise ValueError(f"{name} has {value}; allowed: whole numbers from 1 on")
+                raise ValueError(f"{name} is {value}; allowed: whole numbers from 1 on")
+        if min(hidden, default=2) < 2:  # with one, rows would be single numbers
+            raise ValueError(f"hidden is {hidden}; allowed: a list of whole numbers from 2 on")
         if scale <= 0:
             raise ValueError(f"scale is {scale}; allowed: numbers above 0")
         self.training_input, self.test_input = training_input, test_input
@@ -94,7 +96,7 @@ class Downpour(paracel.paralg):
         width = features.shape[1]
         if test_features.shape[1] != width:
             raise ValueError(f"{self.test_input!r} has {test_features.shape[1]} features; needed: {width}")
-        classes = 1 + max(self.comm.allgather(int(labels.max(initial=0))))
+        classes = 1 + max(self.comm.allgather(int(labels.max(initial=1))))
         self.open_layers([width, *self.hidden, classes])
         started = time.perf_counter()
         self.descend(features, labels)

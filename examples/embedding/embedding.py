@@ -124,7 +124,9 @@ class Embedding(paracel.paralg):
         super().__init__(output=output, rounds=rounds)
         counts = {"dim": dim, "length": length, "window": window, "negatives": negatives, "batch": batch}
         for name, value in counts.items():
-            least = 2 if name == "length" else 1
+            least = (
+                2 if name in ("dim", "length") else 1
+            )  # with one, rows would be single numbers, and walks single nodes
             if value < least:
                 raise ValueError(f"{name} is {value}; allowed: whole numbers from {least} on")
         if not 0 < held_out < 1:

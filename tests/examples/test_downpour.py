@@ -131,6 +131,13 @@ def test_more_workers_than_samples_and_deeper(run, tmp_path):
     assert predictions(tmp_path / "out", 3) == [0, 1]
 
 
+def test_one_feature_and_one_class(run, tmp_path):
+    (tmp_path / "data").write_text("1,0\n2,0\n")
+    done = run.python(SCRIPT, f"training_input={tmp_path}/data", f"test_input={tmp_path}/data", "hidden=[]")
+    assert done.status == 0, done.err
+    assert done.figure("test accuracy") == 1
+
+
 @pytest.mark.parametrize(
     ("training", "test", "more", "told"),
     [
@@ -138,8 +145,8 @@ def test_more_workers_than_samples_and_deeper(run, tmp_path):
         ("1,2,0.5\n", "1,2,0\n", [], "has the label 0.5; allowed: whole numbers from 0 on"),
         ("1,2,0\n", "1,2,-1\n", [], "has the label -1"),
         ("1,2,0\n", "\n", [], "there is no sample in"),
-        ("1,2,0\n", "1,2,0\n", ["push=0"], "push has 0; allowed: whole numbers from 1 on"),
-        ("1,2,0\n", "1,2,0\n", ["hidden=[4,0]"], "hidden has 0"),
+        ("1,2,0\n", "1,2,0\n", ["push=0"], "push is 0; allowed: whole numbers from 1 on"),
+        ("1,2,0\n", "1,2,0\n", ["hidden=[4,1]"], "hidden is [4, 1]; allowed: a list of whole numbers from 2 on"),
         ("1,2,0\n", "1,2,0\n", ["scale=0"], "scale is 0"),
     ],
 )

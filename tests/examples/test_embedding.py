@@ -121,6 +121,7 @@ def test_more_workers_than_nodes(run, tmp_path):
         ("ann,bob\n", [], "are not all whole numbers"),
         ("1,2\n3\n", [], "line 2"),
         ("1,2\n", ["length=1"], "length is 1; allowed: whole numbers from 2 on"),
+        ("1,2\n", ["dim=1"], "dim is 1; allowed: whole numbers from 2 on"),
         ("1,2\n", ["negatives=0"], "negatives is 0; allowed: whole numbers from 1 on"),
         ("1,2\n", ["held_out=1"], "held_out is 1; allowed: above 0, below 1"),
     ],
