@@ -20,8 +20,8 @@ class Place:
     """Where one shard is, since the view `epoch`.
 
     `joining` (-1: nobody) is a server that is being filled behind the chain, since the view `since`. With a `target`,
-    the primary takes no requests, until all copies are the same and the target is the chain. The last server of a chain that has lost all
-    of them stays in it: the shard is lost with it.
+    the primary takes no requests, until all copies are the same and the target is the chain. The last server of a
+    chain that has lost all of them stays in it: the shard is lost with it.
     """
 
     epoch: int

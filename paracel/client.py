@@ -155,7 +155,11 @@ class Client(Entries):
         """
         if self.worker is None:
             raise ConfigError("only a worker commits; connect with worker=0, 1, ... to be one")
-        self.wait_acknowledged()
+        try:
+            self.wait_acknowledged()
+        except ParacelError as error:
+            error.add_note("No commit was made: commit again.")
+            raise
         with self._connection.lock:
             self._session.commit()
             self._connection.advance()
@@ -169,7 +173,7 @@ class Client(Entries):
             try:
                 failed.result()
             except ParacelError as error:
-                error.add_note("Of an update whose task nobody has looked at. No commit was made: commit again.")
+                error.add_note("Of an update whose task nobody has looked at.")
                 raise
 
     def leave(self) -> None:

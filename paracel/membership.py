@@ -236,8 +236,10 @@ class Membership:
         self.assignment.lose(server, self._number)
         if goes:
             logger.info("server %d has gone, as it was asked to", server)
-        else:
+        elif self.assignment.broken(self._lost):
             logger.error("server %d is gone: %s", server, reason)
+        else:
+            logger.warning("server %d is gone: %s; its shards go on on others, and are copied anew", server, reason)
         self._assign()
 
     def expect(self, server: int) -> None:
@@ -294,9 +296,9 @@ class Membership:
         if self.ready:
             self._number += 1
             self.news = True
-            staying = self.addresses.keys() - self._leaving
+            staying = set(self.addresses) - self._leaving
             if len(staying) < self.assignment.replicas:  # others were lost since: nobody can go now
-                staying = self.addresses.keys()
+                staying = set(self.addresses)
             self.assignment.plan(staying, self._lost, self._number)
 
     def _moved(self, changed: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Self
 from paracel.checks import check_count
 from paracel.client import Client
 from paracel.coordinator import Coordinator
-from paracel.errors import ConfigError, WaitTimeout
+from paracel.errors import ConfigError, LaunchError, WaitTimeout
 from paracel.functions import Process
 from paracel.launch.process import ServerProcess, server_command, stop_all
 from paracel.membership import JobStatistics
@@ -93,17 +93,32 @@ class Cluster:
         config = self._coordinator.server_config(server, bind=self._bind, paths=script_paths())
         self._processes[server] = ServerProcess(server, server_command(), config)
 
-    def add_server(self) -> int:
-        """Start one more server, which takes its share of the shards while the job goes on; its number."""
+    def add_server(self, timeout: float = START_SECONDS) -> int:
+        """Start one more server, which then takes its share of the shards while the job goes on; its number.
+
+        ConfigError if there are as many servers as shards; LaunchError if it ends, or takes longer than `timeout`.
+        """
+        known = self.statistics()
+        if len(known.servers) >= len(known.shards):
+            count = f"{len(known.servers)} servers have the job's {len(known.shards)} shards"
+            raise ConfigError(f"{count}, so that one more would have none; say shards= where the job is started")
         server = max(self._processes) + 1
         self._coordinator.expect_server(server)
         self._start(server)
+        deadline = time.monotonic() + timeout
+        while server not in {each.server for each in self.statistics().servers}:
+            if (status := self._processes[server].poll()) is not None or time.monotonic() > deadline:
+                self._processes[server].stop()
+                reason = "it took too long" if status is None else f"it ended with exit code {status}"
+                raise LaunchError(f"server {server} did not start: {reason}")
+            self._closing.wait(_POLL_SECONDS)
         return server
 
     def remove_server(self, server: int, timeout: float = REMOVE_SECONDS) -> None:
-        """Move all that a server has to the others, while the job goes on, and end it. One that is lost meanwhile is gone.
+        """Move all that a server has to the others, while the job goes on, and end it.
 
-        ConfigError if there is no such server, or too few would be left; WaitTimeout if it takes too long.
+        One that is lost meanwhile is gone. ConfigError if there is no such server, or too few would be left;
+        WaitTimeout if it takes too long.
         """
         self._coordinator.remove_server(server)
         deadline = time.monotonic() + timeout

@@ -347,7 +347,10 @@ def test_an_earlier_failure_says_that_it_is_one(network):
     client.update("w", 1)
     with pytest.raises(UpdateError) as caught:
         client.commit()
-    assert caught.value.__notes__ == ["Of an update whose task nobody has looked at. No commit was made: commit again."]
+    assert caught.value.__notes__ == [
+        "Of an update whose task nobody has looked at.",
+        "No commit was made: commit again.",
+    ]
     assert client.clock == 0
     client.commit()
     assert client.clock == 1
