@@ -231,7 +231,7 @@ class Client(Entries):
         """Make the servers hold what a checkpoint has, or the newest one in the folder, and nothing else.
 
         Workers are at the clocks that they had committed then. Tables are to be opened anew. CheckpointError names a
-        file that is missing or damaged; then nothing has changed.
+        file that is missing or damaged; then nothing has changed. Every server reads the folder for itself.
         """
         checkpointing.restore(self._connection, path)
         self.rejoin()

@@ -1,6 +1,6 @@
-"""The SSP clock of one server (Ho et al., NIPS 2013). No sockets and no time: the shard does the answering.
+"""The SSP clock of one shard (Ho et al., NIPS 2013). No sockets and no time: the shard does the answering.
 
-Each worker's clock counts its commits. The clock of the server is the minimum over the workers that still
+Each worker's clock counts its commits. The clock of the shard is the minimum over the workers that still
 run; a read that needs a later one is parked and released by the commit, or the leaving, that reaches it.
 """
 

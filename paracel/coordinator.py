@@ -217,7 +217,11 @@ class Coordinator:
             self._listener.send(sender, wire.encode(Envelope(0, 0, 0, self._controlled(message))))
             return
         with self._changed:
-            answers = list(self._membership.handle(sender, message, _alive))
+            try:
+                answers = list(self._membership.handle(sender, message, _alive))
+            except Exception as error:  # whatever a message may hold, this thread goes on
+                logger.exception("%s cannot be handled", type(message).__name__)
+                answers = [(sender, Failure("RequestError", f"{type(error).__name__}: {error}"))]
             self._changed.notify_all()
         for receiver, answer in answers:
             self._listener.send(receiver, wire.encode(Envelope(0, 0, 0, answer)))
@@ -230,7 +234,7 @@ class Coordinator:
                     return Controlled({**asdict(statistics), "settled": statistics.settled})
                 case "add", [int(count), None | str() as host] if count >= 1:
                     return Controlled(self.on_add(count, host))
-                case "remove", [int(), *_] as servers:
+                case "remove", [int(), *_] as servers if all(type(server) is int for server in servers):
                     with self._lock:
                         self._membership.remove_all(servers)
                     return Controlled(servers)
@@ -283,7 +287,7 @@ class Coordinator:
         if server not in self._links:
             try:
                 self._links[server] = Link(address, self.key, new_identity())
-            except LaunchError as error:
+            except (LaunchError, ValueError) as error:  # what no address is may not even be text
                 with self._changed:
                     self._membership.server_exited(server, str(error))
                     self._changed.notify_all()

@@ -137,6 +137,7 @@ class Exchange:
         self.places = [Place.from_wire(each) for each in view.shards]
         for channel, place in zip(self.channels.values(), self.places, strict=True):
             if place.primary in view.lost:
+                channel.server = place.primary
                 channel.fail(self._lost(channel))
             elif place.primary != channel.server:
                 logger.info("shard %d is answered for by server %d now", channel.shard, place.primary)

@@ -1,4 +1,4 @@
-"""A server's side of request numbers: every request of a sender is run exactly once, in order. No I/O.
+"""A shard's side of request numbers: every request of a sender is run exactly once, in order. No I/O.
 
 Requests that come early wait for the gap before them to be filled; those that come again get the stored reply, or,
 if they only read, are run again. Replies are kept until the sender confirms them. A sender that does not take its
@@ -47,7 +47,7 @@ class Peer:
 
 
 class Inbox:
-    """The peers of one server."""
+    """The peers of one shard."""
 
     def __init__(self, can_run: Callable[[Message], bool] = lambda _message: True) -> None:
         """`can_run` says whether there is all that a request needs; if not, it waits, and those behind it."""
@@ -117,6 +117,11 @@ class Inbox:
         peer = self._peers.get(sender)
         if peer is not None:
             yield from self._ready(peer)
+
+    def holds_next(self, sender: bytes) -> bool:
+        """Whether the sender's next request is here, and waits for its turn."""
+        peer = self._peers.get(sender)
+        return peer is not None and peer.next in peer.held
 
     def pause(self, sender: bytes) -> None:
         """Let the sender's further requests wait."""

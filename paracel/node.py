@@ -101,14 +101,15 @@ class Node:
 
     def take_saves(self) -> list[tuple[Shard, SaveAs]]:
         """What is to be saved as it is now; its shard is to be told what has begun."""
-        shards = [replica.shard for replica in self._active.values()]
+        shards = [replica.shard for replica in self._active.values() if not replica.place.target]
         return [(shard, save) for shard in shards for save in shard.saves]
 
     def tick(self) -> None:
         """To be called about twice a second."""
         for number, replica in self.replicas.items():
             replica.tick(self._patience, self._fill_bytes)
-            replica.shard.tick()
+            if not replica.place.target:
+                replica.shard.tick()
             self._active[number] = replica
 
     def flush(self, *, leased: bool = True) -> list[Outgoing]:
@@ -151,9 +152,13 @@ class Node:
 
     def _handle_saved(self, message: m.Saved) -> None:
         replica = self.replicas.get(message.shard)
-        if replica is not None:
-            self._active[message.shard] = replica  # its next file can be begun
-            replica.shard.saved(message)
+        if replica is None:
+            return
+        if replica.place.target:  # nothing may change until the next view
+            self._early.append((b"", Envelope(0, 0, 0, message)))
+            return
+        self._active[message.shard] = replica  # its next file can be begun
+        replica.shard.saved(message)
 
     # --- the view -----------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ at least what those behind it have (van Renesse and Schneider, OSDI 2004; reconf
 between. Both tell results, so that their order is all that matters.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from paracel.chains import Place
 from paracel.messages import Envelope, Message
 from paracel.shard import Shard
 from paracel.values import size_of
+
+logger = logging.getLogger(__name__)
 
 PIECE_BYTES = 1024 * 1024
 #: How many bytes of pieces are on their way to a server that joins.
@@ -73,7 +76,8 @@ class Outlet:
 
     def next_piece(self, sequence: int) -> Sent | None:
         """The next piece, if it may be on its way now."""
-        if self._filling is None or self._unacknowledged >= FILL_WINDOW or self._budget.left <= 0:
+        may_wait = self.pieces > 0  # the first comes before any change
+        if self._filling is None or (may_wait and (self._unacknowledged >= FILL_WINDOW or self._budget.left <= 0)):
             return None
         changes = next(self._filling, None)
         if changes is None:
@@ -113,6 +117,7 @@ class Replica:
         self.outlet: Outlet | None = None
         self._log: deque[tuple[int, Any]] = deque()
         self._source, self._link, self._last = -1, -1, 0  # the server before this one, and what came from it
+        self._failed = -2  # the link of which nothing more can be taken
         self._told: tuple[int, ...] = ()
         self._replies: deque[tuple[int, bytes, Envelope]] = deque()
         self._held: list[tuple[bytes, Envelope]] = []
@@ -222,8 +227,17 @@ class Replica:
         if not same_link:
             self._source, self._link, self._last = message.source, message.link, 0
         self._told = ()  # whatever it is, it is answered
-        if message.number == self._last + 1 and self._take(message):
+        if message.number == self._last + 1 and message.link != self._failed and self._takes(message):
             self._last += 1
+
+    def _takes(self, message: m.Replicate) -> bool:
+        """Take it, or, if that cannot be done here, nothing of this link any more: then this copy is made anew."""
+        try:
+            return self._take(message)
+        except Exception:  # no memory, no such function or file on this host
+            logger.exception("server %d cannot follow shard %d", self._server, self.shard.number)
+            self._failed = message.link
+            return False
 
     def _take(self, message: m.Replicate) -> bool:
         if message.piece == 0:

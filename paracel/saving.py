@@ -4,6 +4,7 @@ The fork shares the memory that neither side changes, so that a server goes on a
 touches no socket, and ends with its parent. What came of it is sent to the server as any message is.
 """
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -48,19 +49,17 @@ class Saver:
             return False
         name = file_of(save.stem)
         saved = Saved(state.number, save.folder, name, 0, "", state.clock.value, state.clock.clocks, "")
-        reader, writer = os.pipe()
         parent = os.getpid()
-        try:
-            child = os.fork()
-        except OSError as error:
-            os.close(reader)
-            text = f"{name}: no process to write it can be started: {error.strerror}"
-            self._await(lambda: replace(saved, error=text), state.number, save.cut)
-        else:
-            if child == 0:
-                _write_and_exit(state, saved, writer, parent)
-            self._await(lambda: _outcome(child, reader, saved), state.number, save.cut)
-        os.close(writer)
+        with contextlib.ExitStack() as ends:
+            try:
+                reader, writer = os.pipe()
+                ends.callback(os.close, writer)
+                child = os.fork()
+                if child == 0:
+                    _write_and_exit(state, saved, writer, parent)
+                self._await(lambda: _outcome(child, reader, saved), state.number, save.cut)
+            except (OSError, RuntimeError) as error:  # no more files, processes or threads
+                self._done(replace(saved, error=f"{name}: no process to write it can be started: {error}"), save.cut)
         return True
 
     def _await(self, outcome: Callable[[], Saved], shard: int, cut: bool) -> None:
@@ -69,10 +68,14 @@ class Saver:
             self._busy.discard(shard)  # before anybody is told, who may begin the next
             self._done(saved, cut)
 
+        thread = threading.Thread(target=run, name="paracel-save", daemon=True)
         self._busy.add(shard)
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        self._threads.append(threading.Thread(target=run, name="paracel-save", daemon=True))
-        self._threads[-1].start()
+        try:
+            thread.start()
+        except RuntimeError:
+            self._busy.discard(shard)
+            raise
+        self._threads = [*(each for each in self._threads if each.is_alive()), thread]
 
 
 def _outcome(child: int, reader: int, saved: Saved) -> Saved:

@@ -1,4 +1,4 @@
-"""A server's brain: requests in, replies out. No sockets, no time, no files.
+"""What answers for a shard: requests in, replies out. No sockets, no time.
 
 `handle` takes one message; its replies, and those of reads that it releases, come out of `flush`, once for each
 turn of the server's loop. Nothing that a reply refers to ever changes.
@@ -57,12 +57,12 @@ class Shard(ShardState):
         if self._attempts.get(sender, self.clock.attempt) < self.clock.attempt:
             self._send(sender, envelope.request, m.Failure("RequestError", "the workers were started anew, without it"))
             return
-        if not envelope.request:
-            self._handle_unnumbered(sender, envelope.message)
-        elif self.inbox.is_repeated(sender, envelope.request):
+        if envelope.request and self.inbox.is_repeated(sender, envelope.request):
             self._handle_repeated(Asked(sender, envelope))
         for ready in self.inbox.take(sender, envelope):
             self._run(Asked(sender, ready))
+        if not envelope.request:
+            self._handle_unnumbered(sender, envelope.message)
         self._ask_for_keys(sender)
 
     def flush(self) -> list[tuple[bytes, Envelope]]:
@@ -208,7 +208,7 @@ class Shard(ShardState):
         stored = self.inbox.stored(sender, request)
         if stored is not None:
             self._send(sender, request, stored)
-        elif not self.inbox.is_running(sender, request):
+        elif not self.inbox.is_running(sender, request) and not self.inbox.holds_next(sender):
             self._send(sender, 0, m.Lost(min(request, self.inbox.expected(sender))))
 
     # --- files of it -------------------------------------------------------------------------------------

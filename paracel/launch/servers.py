@@ -52,6 +52,7 @@ class Servers:
         self._processes: dict[int, ServerProcess] = {}
         self._ended: set[int] = set()
         self._ready: set[int] = set()
+        self._cut_off: dict[int, float] = {}
         self._mourned: set[int] = set()
         self._asked_to_go: set[int] = set()
         self._requested: deque[tuple[int, str]] = deque()
@@ -91,6 +92,8 @@ class Servers:
         """Note who has ended, and start and stop servers. LaunchError when the job cannot go on."""
         for server, process in self._processes.items():
             if server not in self._ended and (status := process.poll()) is not None:
+                if self._may_live(server, status):
+                    continue
                 self._ended.add(server)
                 self._coordinator.server_exited(server, status)
         statistics = self._coordinator.statistics()
@@ -109,6 +112,13 @@ class Servers:
         """End them all."""
         stop_all(list(self._processes.values()), SAVE_SECONDS if self._plan.checkpoints.every else STOP_SECONDS)
         self.wake.close()
+
+    def _may_live(self, server: int, status: int) -> bool:
+        """Whether only its ssh has ended, perhaps: then its lease is to run out before another is in its place."""
+        if status != _SSH_FAILED or self._plans[server].command[0] != "ssh" or server not in self._ready:
+            return False
+        since = self._cut_off.setdefault(server, time.monotonic())
+        return self._plan.replicas > 1 and time.monotonic() - since < self._plan.heartbeat_timeout
 
     # --- starting ---------------------------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ from paracel.tables.storage import Array, DensePart, Keys, Places, Selection, Sp
 if TYPE_CHECKING:
     from paracel.tables.table import Table
 
+#: Where fewer places are touched than one of so many, they are sorted, which takes no memory for all places.
+SPARSELY = 16
 #: In what steps a function's changes are looked for.
 COMPARED_BYTES = 64 * 1024
 
@@ -192,6 +194,9 @@ def _touched_rows(table: "Table", touched: list[Selection]) -> list[list[Any]]:
 def _once(places: Places, count: int) -> NDArray[np.intp]:
     """Where each of the places, all below `count`, comes for the last time; where it is negative, not at all."""
     there = np.flatnonzero(places >= 0)
+    if SPARSELY * len(there) < count:
+        _, back = np.unique(places[there[::-1]], return_index=True)
+        return there[len(there) - 1 - back]
     last = np.empty(count, np.int64)  # read only where it was written
     last[places[there]] = there
     chosen: NDArray[np.intp] = there[last[places[there]] == there]
