@@ -272,3 +272,19 @@ def test_moved_shards_are_named_in_the_log(caplog):
     with caplog.at_level(logging.INFO):
         tell(node, view_of(2, (1,)))
     assert [record.getMessage() for record in caplog.records] == ["shard 0 is not here any more"]
+
+
+# --- while a shard drains -----------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_ready_changes_nothing_in_a_shard_that_drains():
+    node = new_node(0, (0, 1))
+    ask(node, m.Save("/nowhere", "shard-0000-aa"))
+    ((shard, save),) = node.take_saves()
+    shard.begun(save)
+    tell(node, view_of(2, Place(2, (0, 1), -1, (1, 0), -1)))
+    before = node.replicas[0].applied
+    node.handle(b"", Envelope(0, 0, 0, m.Saved(0, "/nowhere", "shard-0000-aa-1.bin", 1, "", 0, {}, "")))
+    node.tick()
+    node.flush()
+    assert node.replicas[0].applied == before, "its copies would not be the same any more"

@@ -490,6 +490,36 @@ def test_pieces_are_sent_at_a_bounded_rate():
         chain.replicas[0].tick(6, FILL_BYTES)
 
 
+def test_the_first_piece_does_not_wait_for_the_next_tick():
+    chain = Chain(0)
+    chain.ask(m.Write(["a"], [1]))
+    chain.pump()
+    chain.primary._budget.left = 0
+    chain.follow(0, joining=1)
+    chain.ask(add("b"))
+    chain.turn(0)
+    pieces = [message.piece for message in on_its_way(chain, 0, 1)]
+    assert pieces[:2] == [0, -1], "a change before it could not be taken"
+
+
+def test_a_copy_that_cannot_be_followed_takes_nothing_more_of_its_link():
+    chain = Chain(0, 1)
+    chain.ask(add())
+    chain.turn(0)
+    broken = replace(on_its_way(chain, 0, 1)[0], changes={"tables": {"rows": {"none": {}}}})
+    chain.arrive(0, 1, broken)
+    chain.pump()
+    assert chain.told == []
+    assert value(chain, 1) is None
+    for _ in range(9):
+        chain.tick()
+    assert chain.reports[0] == m.Behind(0, 0, 1, chain.view)
+    chain.follow(0)
+    chain.follow(0, joining=1)
+    chain.pump()
+    assert value(chain, 1) == 1
+
+
 # --- who goes ---------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import pytest
 from support.cluster import Cluster, view_of
 
 from paracel import messages as m
+from paracel.chains import Place
 from paracel.errors import CarryError, CoordinatorLost, ServerLost, UpdateError
 from paracel.exchange import COORDINATOR_PATIENCE
 from paracel.functions import Functions
@@ -338,6 +339,16 @@ def view(number, lost=()):
     whole = view_of(2, 1)
     live = {server: address for server, address in whole.servers.items() if server not in lost}
     return replace(whole, number=number, servers=live, lost=dict.fromkeys(lost, "exited with status 9"))
+
+
+def test_a_shard_that_moved_and_was_lost_since_fails_with_who_had_it_last(cluster, session):
+    reading = session.read(keys_of(0, 1))
+    moved = replace(session.view, number=5, servers={1: "ipc://1"}, lost={2: "exited"})
+    places = [Place(5, (2,)).to_wire(), Place(1, (1,)).to_wire()]
+    session.receive(Envelope(0, 0, 0, replace(moved, shards=places)), 0.0)
+    for pending in (reading, session.read(keys_of(0, 1))):
+        with pytest.raises(ServerLost, match="server 2 .*exited"):
+            pending.result()
 
 
 def test_what_a_lost_server_owes_fails_and_nothing_is_asked_of_it(session):

@@ -9,7 +9,7 @@ from support.exact import same
 from paracel import messages as m
 from paracel.errors import CarryError, WireError
 from paracel.messages import TAGS, Envelope
-from paracel.values import FRAME_BYTES, MAX_KEY_BYTES
+from paracel.values import FRAME_BYTES, MAX_DEPTH, MAX_KEY_BYTES
 from paracel.wire import VERSION, decode, encode, refused
 
 
@@ -175,3 +175,12 @@ def test_a_key_that_no_client_may_use_is_not_taken_from_a_stranger():
         else:
             with pytest.raises(WireError, match="more than 65536 bytes"):
                 decode(frames)
+
+
+def test_what_a_copy_is_told_may_be_deeper_than_a_value():
+    value = None
+    for _ in range(MAX_DEPTH - 1):
+        value = [value]
+    changes = {"entries": [["a"], [value]], "peers": [[b"client", 1, 0, {1: [37, {"deep": value}]}]]}
+    sent = Envelope(0, 0, 1, m.Replicate(0, 1, 1, 1, -1, changes), 3)
+    assert decode([bytes(frame) for frame in encode(sent)]) == sent
