@@ -274,7 +274,7 @@ def test_moved_shards_are_named_in_the_log(caplog):
     assert [record.getMessage() for record in caplog.records] == ["shard 0 is not here any more"]
 
 
-# --- while a shard drains -----------------------------------------------------------------------------------------------
+# --- while a shard drains ---------------------------------------------------------------------------------------------
 
 
 def test_a_file_that_is_ready_changes_nothing_in_a_shard_that_drains():

@@ -347,7 +347,7 @@ def test_a_shard_that_moved_and_was_lost_since_fails_with_who_had_it_last(cluste
     places = [Place(5, (2,)).to_wire(), Place(1, (1,)).to_wire()]
     session.receive(Envelope(0, 0, 0, replace(moved, shards=places)), 0.0)
     for pending in (reading, session.read(keys_of(0, 1))):
-        with pytest.raises(ServerLost, match="server 2 .*exited"):
+        with pytest.raises(ServerLost, match=r"server 2 .*exited"):
             pending.result()
 
 
