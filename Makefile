@@ -9,9 +9,10 @@ ALL_EXTRAS := mpich,sparse,compress,remote,examples,test,dev,bench
 run: $(VENV)/.run  ## word count on the real text: 2 workers, 2 servers, the ten most frequent words
 	$(BIN)/prun -w 2 -p 2 -c examples/word_count/word_count.json examples/word_count/word_count.py
 
-test: $(VENV)/.all  ## every test: first what only computes, on all cores, then what starts processes
+test: $(VENV)/.all  ## every test: first what may run side by side, then what may not
 	$(BIN)/python -m pytest -n auto tests/unit tests/property tests/test_architecture.py
-	$(BIN)/python -m pytest tests/test_docs.py tests/sim tests/process tests/mpi tests/launch tests/examples
+	$(BIN)/python -m pytest -n auto --dist loadfile tests/examples
+	$(BIN)/python -m pytest tests/test_docs.py tests/sim tests/process tests/mpi tests/launch
 
 check: $(VENV)/.all  ## format, lint, types, layers and the fast tests
 	$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
