@@ -208,8 +208,10 @@ class Shard(ShardState):
         stored = self.inbox.stored(sender, request)
         if stored is not None:
             self._send(sender, request, stored)
-        elif not self.inbox.is_running(sender, request) and not self.inbox.holds_next(sender):
-            self._send(sender, 0, m.Lost(min(request, self.inbox.expected(sender))))
+        elif not self.inbox.is_running(sender, request):
+            expected = self.inbox.expected(sender)
+            if request < expected or not self.inbox.holds_next(sender):  # else it is here, and waits for its turn
+                self._send(sender, 0, m.Lost(min(request, expected)))
 
     # --- files of it -------------------------------------------------------------------------------------
 
