@@ -18,7 +18,7 @@ test: $(VENV)/.all  ## every test, but of the examples only those of the first o
 
 check: $(VENV)/.all  ## format, lint, types, layers and the fast tests
 	$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q -n auto tests/unit tests/test_architecture.py tests/test_docs.py
+	$(BIN)/python -m pytest -q -n auto -m "not process" tests/unit tests/test_architecture.py tests/test_docs.py
 
 fmt: $(VENV)/.all  ## format, and mend what the linter can
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -6,6 +6,8 @@ import inspect
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,9 +28,23 @@ BANNED = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve"}
 #: Stand-ins for a class of another library, where its methods are documented.
 MIRRORS = {"SerialComm"}
 
-by_path = pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+
+def by_path(check: Callable[[Path], None]) -> Callable[[], None]:
+    """One test of all files; a failure names the file."""
+
+    def test() -> None:
+        for source in SOURCES:
+            try:
+                check(source)
+            except AssertionError as error:
+                error.add_note(f"in {source.relative_to(ROOT)}")
+                raise
+
+    test.__doc__ = check.__doc__
+    return test
 
 
+@cache
 def tree_of(source: Path) -> ast.Module:
     return ast.parse(source.read_text(encoding="utf-8"))
 
