@@ -18,9 +18,8 @@ from paracel import messages as m
 from paracel import wire
 from paracel.channel import error_of
 from paracel.errors import CarryError, ClientClosed, CoordinatorLost, RequestError, WaitTimeout, WireError
-from paracel.exchange import COORDINATOR
 from paracel.functions import Functions
-from paracel.messages import Envelope, Message
+from paracel.messages import COORDINATOR, Envelope, Message
 from paracel.pending import Pending
 from paracel.session import Session
 from paracel.transport import Link, new_identity, wait_any

@@ -13,13 +13,12 @@ from paracel import messages as m
 from paracel.chains import Place
 from paracel.channel import Channel
 from paracel.errors import CoordinatorLost, ServerLost
-from paracel.messages import READS, Envelope, Message
+from paracel.messages import COORDINATOR, READS, Envelope, Message
 from paracel.pending import Pending, all_done, gather
 from paracel.ring import Ring, in_parts
 
 logger = logging.getLogger(__name__)
 
-COORDINATOR = -1
 #: For how many seconds there may be no connection to the coordinator.
 COORDINATOR_PATIENCE = 15
 STRAGGLER_SECONDS = 30.0

@@ -6,7 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from paracel.errors import CheckpointError
+from paracel.errors import CheckpointError, LoadError
+from paracel.sources import open_store
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[IO[bytes]]:
+    """A file of this host that is there, in the place of an older one, when the block has ended well, and whole."""
+    folder, name = os.path.split(path)
+    unfinished = os.path.join(folder, f".{name}.part")  # hidden: a reader's `name*` does not find it
+    try:
+        with open(unfinished, "wb") as file:
+            yield file
+        os.replace(unfinished, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(unfinished)
+        raise
 
 
 class Folder:
@@ -130,15 +146,11 @@ def _filesystem(where: str) -> tuple[Any, str]:
     if "://" not in where:
         return None, where
     try:
-        from fsspec.core import url_to_fs
-    except ModuleNotFoundError as error:
-        raise CheckpointError(f"{where} needs fsspec: pip install 'paracel[remote]'") from error
-    try:
-        filesystem, path = url_to_fs(where)
-    except (ValueError, ImportError) as error:
-        raise CheckpointError(f"{where}: {error}") from error
+        filesystem, path = open_store(where)
+    except LoadError as error:
+        raise CheckpointError(str(error)) from error
     # for this host's own files the system's calls promise more
-    return (None, str(path)) if "file" in _protocols(filesystem) else (filesystem, where)
+    return (None, path) if "file" in _protocols(filesystem) else (filesystem, where)
 
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from paracel.chains import Place
 from paracel.cuts import Cuts, SaveAs
 from paracel.errors import ServerLost
 from paracel.functions import Functions
-from paracel.messages import Envelope, Message
-from paracel.replication import COORDINATOR, Budget, Receiver, Replica
+from paracel.messages import COORDINATOR, Envelope, Message
+from paracel.replication import Budget, Receiver, Replica
 from paracel.shard import Shard
 
 logger = logging.getLogger(__name__)

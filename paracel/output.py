@@ -7,13 +7,13 @@ equal; text is written as it is, UTF-8, unescaped. Nothing here knows servers or
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
 
 from paracel.comm import Comm
 from paracel.errors import ParacelError
+from paracel.folders import replacing
 
 T = TypeVar("T")
 
@@ -113,19 +113,10 @@ def _agree(comm: Comm, error: Exception | None) -> None:
 
 
 def _write(path: str, pieces: Iterable[bytes | bytearray], append: bool) -> None:
-    folder, file_name = os.path.split(path)
-    os.makedirs(folder or ".", exist_ok=True)
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     if append:
         with open(path, "ab") as file:
             file.writelines(pieces)
         return
-    # Hidden, so that a reader's `name*` does not find it half written.
-    unfinished = os.path.join(folder, f".{file_name}.part")
-    try:
-        with open(unfinished, "wb") as file:
-            file.writelines(pieces)
-        os.replace(unfinished, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(unfinished)
-        raise
+    with replacing(path) as file:
+        file.writelines(pieces)

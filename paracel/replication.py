@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from paracel import messages as m
 from paracel.chains import Place
-from paracel.messages import Envelope, Message
+from paracel.messages import COORDINATOR, Envelope, Message
 from paracel.shard import Shard
 from paracel.values import size_of
 
@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 PIECE_BYTES = 1024 * 1024
 #: How many bytes of pieces are on their way to a server that joins.
 FILL_WINDOW = 4 * 1024 * 1024
-COORDINATOR = -1
 #: Client by name, another server by number, or the coordinator.
 Receiver = bytes | int
 

@@ -19,9 +19,8 @@ from paracel import wire
 from paracel.cuts import Cuts
 from paracel.errors import CarryError, CheckpointError, ConfigError, LaunchError, ServerLost, WireError
 from paracel.functions import Functions, Process
-from paracel.messages import Envelope, Failure, Heartbeat, Lease, Register, Saved, View
+from paracel.messages import COORDINATOR, Envelope, Failure, Heartbeat, Lease, Register, Saved, View
 from paracel.node import Node
-from paracel.replication import COORDINATOR
 from paracel.saving import Saver
 from paracel.settings import ServerConfig
 from paracel.strangers import Strangers

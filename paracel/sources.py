@@ -85,7 +85,7 @@ def _expand_one(path: FilePath) -> list[str]:
 
 
 def _expand_url(url: str) -> list[str]:
-    files, path = _store(url)
+    files, path = open_store(url)
     try:
         if glob.has_magic(path):
             found = [match for match in files.glob(path) if not files.isdir(match)]
@@ -112,7 +112,7 @@ def _file(path: str) -> File:
     packed = path.endswith(_PACKED)
     if "://" not in path:
         return File(path, _local_size(path), packed)
-    files, inner = _store(path)
+    files, inner = open_store(path)
     try:
         size = files.size(inner)
     except OSError as error:
@@ -145,7 +145,7 @@ def _open(path: str) -> Iterator[BinaryIO]:
 def _open_stored(path: str) -> Any:
     if "://" not in path:
         return open(path, "rb")
-    files, inner = _store(path)
+    files, inner = open_store(path)
     return files.open(inner, "rb")
 
 
@@ -189,12 +189,12 @@ def _zstandard(path: str) -> Any:
     return zstandard
 
 
-def _store(url: str) -> tuple[Any, str]:
-    """The file system that a URL names, as fsspec has it, and the path there."""
+def open_store(url: str) -> tuple[Any, str]:
+    """The file system that a URL names, as fsspec has it, and the path there. LoadError."""
     try:
         from fsspec.core import url_to_fs
     except ModuleNotFoundError as error:
-        raise LoadError(f"{url!r} needs fsspec: pip install 'paracel[remote]', or copy the file here") from error
+        raise LoadError(f"{url!r} needs fsspec: pip install 'paracel[remote]'") from error
     try:
         files, path = url_to_fs(url)
     except (ValueError, ImportError) as error:

@@ -1,14 +1,14 @@
 """The command line: `python -m paracel.datagen KIND -o FILE ...`."""
 
 import argparse
-import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import SimpleNamespace
 
 from paracel.datagen import KINDS, Option, blocks
 from paracel.errors import ConfigError
+from paracel.folders import replacing
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -16,7 +16,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = _parser()
     given = parser.parse_args(sys.argv[1:] if argv is None else argv, namespace=SimpleNamespace())
     try:
-        _write(given.output, blocks(given.kind, given))
+        with replacing(given.output) as file:
+            file.writelines(text.encode() for text in blocks(given.kind, given))
     except ConfigError as error:
         parser.error(str(error))
     except OSError as error:
@@ -71,20 +72,6 @@ def _type(option: Option) -> Callable[[str], int | float | str]:
         raise argparse.ArgumentTypeError(f"{text!r} is not {named} from {option.least:g} on")
 
     return read
-
-
-def _write(path: str, texts: Iterable[str]) -> None:
-    """Whole or not at all: who reads the file never has a part of it."""
-    folder, name = os.path.split(path)
-    unfinished = os.path.join(folder, f".{name}.part")
-    try:
-        with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(texts)
-        os.replace(unfinished, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(unfinished)
-        raise
 
 
 if __name__ == "__main__":

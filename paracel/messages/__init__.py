@@ -44,12 +44,13 @@ from paracel.messages.asked import (
     Update,
     Write,
 )
-from paracel.messages.base import Clocks, Keys, Message, Values
+from paracel.messages.base import COORDINATOR, Clocks, Keys, Message, Values
 from paracel.messages.coordinator import Control, Controlled, GetView, Goodbye, Heartbeat, Join, Lease, Register, View
 from paracel.messages.peers import Behind, Drained, Filled, Progress, Replicate
 from paracel.messages.tables import DropTable, KeyList, ListTables, OpenTable, Pull, Push, RunTable
 
 __all__ = [
+    "COORDINATOR",
     "READS",
     "TAGS",
     "TAG_OF",

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+#: In the place of a server's number: the coordinator.
+COORDINATOR = -1
+
 Keys = list[str]
 Values = list[Any]
 Clocks = dict[int, int]

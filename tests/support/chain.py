@@ -9,8 +9,8 @@ from paracel import messages as m
 from paracel.assignment import Assignment
 from paracel.chains import Place
 from paracel.functions import Functions
-from paracel.messages import READS, Envelope, Message
-from paracel.replication import COORDINATOR, Replica
+from paracel.messages import COORDINATOR, READS, Envelope, Message
+from paracel.replication import Replica
 from paracel.shard import Shard
 from support.shard_copies import Asker, state_of
 from support.table_copies import assert_same, carried

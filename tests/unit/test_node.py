@@ -9,9 +9,8 @@ from paracel import messages as m
 from paracel.chains import Place
 from paracel.errors import ServerLost
 from paracel.functions import Functions
-from paracel.messages import Envelope
+from paracel.messages import COORDINATOR, Envelope
 from paracel.node import Node
-from paracel.replication import COORDINATOR
 
 
 def view_of(number, *places, lost=()):

@@ -13,8 +13,8 @@ from unittest import mock
 from paracel import exchange, node, replication, shard_tables, store, wire
 from paracel import messages as m
 from paracel.errors import ServerLost
-from paracel.exchange import COORDINATOR
 from paracel.functions import Functions, key_filter
+from paracel.messages import COORDINATOR
 from paracel.ring import Ring
 from paracel.shard import Shard
 from paracel.tables import placement

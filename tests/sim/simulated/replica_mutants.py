@@ -10,10 +10,10 @@ from paracel.chains import Place
 from paracel.channel import Channel
 from paracel.inbox import Inbox, Peer
 from paracel.membership import Membership
-from paracel.messages import Envelope
+from paracel.messages import COORDINATOR, Envelope
 from paracel.node import Node
 from paracel.pending import Pending
-from paracel.replication import COORDINATOR, Outlet, Replica
+from paracel.replication import Outlet, Replica
 from paracel.shard import Asked, Shard
 from paracel.shard_state import ShardState
 from paracel.shard_tables import ShardTables

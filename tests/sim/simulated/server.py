@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 from paracel import messages as m
 from paracel.errors import ServerLost
-from paracel.exchange import COORDINATOR
-from paracel.messages import Envelope
+from paracel.messages import COORDINATOR, Envelope
 from paracel.node import Node
 from paracel.server import LEASE_SHARE
 

@@ -17,9 +17,8 @@ import numpy as np
 
 from paracel import messages as m
 from paracel.errors import ConnectionLost, UpdateError
-from paracel.exchange import COORDINATOR
 from paracel.functions import Functions
-from paracel.messages import Envelope
+from paracel.messages import COORDINATOR, Envelope
 from paracel.pending import Pending
 from paracel.session import Session
 from paracel.store import largest
