@@ -222,8 +222,9 @@ class Connection:
         self._send_outbox()
 
     def _drain(self, link: Link) -> None:
-        """Take what is here."""
+        """Take what is here. After the last awaited reply there is nothing to look for."""
         now = time.monotonic()
+        channels = self.session.channels.values()
         while (frames := link.receive()) is not None:
             try:
                 envelope = wire.decode(frames)
@@ -231,6 +232,8 @@ class Connection:
                 logger.warning("a server sent what is %s", error)
             else:
                 self.session.receive(envelope, now)
+            if not any(channel.outstanding for channel in channels):
+                return
 
     def _send_outbox(self) -> None:
         outbox = self.session.outbox
