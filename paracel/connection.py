@@ -232,7 +232,7 @@ class Connection:
                 logger.warning("a server sent what is %s", error)
             else:
                 self.session.receive(envelope, now)
-            if not any(channel.outstanding for channel in channels):
+            if link is not self._coordinator and not any(channel.outstanding for channel in channels):
                 return
 
     def _send_outbox(self) -> None:
