@@ -16,6 +16,8 @@ from paracel.errors import ConfigError
 from paracel.messages import Message
 
 logger = logging.getLogger(__name__)
+#: What has become of servers.
+losses = logging.getLogger(f"{__name__}.losses")
 
 #: How often a server is named that does not come to the end of its turn.
 BUSY_SECONDS = 30
@@ -56,7 +58,7 @@ class JobStatistics:
     """The whole job at one moment.
 
     `shards` has the place of each; `broken` those that were lost with all their copies. `removed` are servers that
-    were asked to go and have nothing any more.
+    were asked to go and have nothing any more; `registered` all that ever were there, also those that are lost.
     """
 
     view: int
@@ -67,6 +69,7 @@ class JobStatistics:
     broken: tuple[int, ...] = ()
     removed: tuple[int, ...] = ()
     replicas: int = 1
+    registered: tuple[int, ...] = ()
 
     @property
     def settled(self) -> bool:
@@ -158,7 +161,7 @@ class Membership:
         assignment = self.assignment
         return JobStatistics(
             self._number, servers, tuple(sorted(self._lost.items())), workers, tuple(assignment.places),
-            tuple(assignment.broken(self._lost)), tuple(self.removed), assignment.replicas,
+            tuple(assignment.broken(self._lost)), tuple(self.removed), assignment.replicas, tuple(self._servers),
         )  # fmt: skip
 
     def handle(self, sender: bytes, message: Message, alive: Alive) -> Iterator[tuple[bytes, Message]]:
@@ -235,11 +238,11 @@ class Membership:
         self.news = True
         self.assignment.lose(server, self._number)
         if goes:
-            logger.info("server %d has gone, as it was asked to", server)
+            losses.info("server %d has gone, as it was asked to", server)
         elif self.assignment.broken(self._lost):
-            logger.error("server %d is gone: %s", server, reason)
+            losses.error("server %d is gone: %s", server, reason)
         else:
-            logger.warning("server %d is gone: %s; its shards go on on others, and are copied anew", server, reason)
+            losses.warning("server %d is gone: %s; its shards go on on others, and are copied anew", server, reason)
         self._assign()
 
     def expect(self, server: int) -> None:

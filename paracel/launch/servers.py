@@ -97,7 +97,7 @@ class Servers:
                 self._ended.add(server)
                 self._coordinator.server_exited(server, status)
         statistics = self._coordinator.statistics()
-        self._ready.update(known.server for known in statistics.servers)
+        self._ready.update(statistics.registered)
         for server, reason in statistics.lost:
             if server not in self._mourned:
                 self._mourned.add(server)

@@ -77,7 +77,7 @@ class _Log(logging.Handler):
         self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
-        if (record.name, record.levelno) != (membership.__name__, logging.ERROR):
+        if record.name != membership.losses.name:
             self._say(record.getMessage())
 
 

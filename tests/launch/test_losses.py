@@ -83,6 +83,28 @@ prun()
     assert job.stderr.count("did not start (it ended with exit code 1)") == 10
 
 
+def test_a_server_that_is_lost_before_prun_looks_at_it_is_lost_like_another(prun, counting):
+    code = """
+import os
+from paracel.cli import prun
+from paracel.launch.servers import Servers
+
+look = Servers.look
+Servers.look = lambda servers: look(servers) if os.path.exists("killed") else servers._coordinator.statistics()
+prun()
+"""
+    prun.command = [sys.executable, "-c", code]
+    prun.environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    job = counting.start("-p", "3", "--replicas", "2")
+    os.kill(servers_of(job)[0], signal.SIGKILL)
+    (prun.directory / "killed").touch()
+    job.wait_said("all shards have 2 copies again", stream="stderr")
+    counting.end_well(job)
+    assert job.stderr.count("is lost (it was ended by signal 9)") == 1
+    assert "did not start" not in job.stderr
+    assert " is gone" not in job.stderr, "said once, and not by the coordinator too"
+
+
 def test_without_a_copy_nothing_is_started_in_its_place(prun):
     job = prun.run("--replace", prun.script("never.py", "print('ran')"))
     assert job.process.returncode == 2
