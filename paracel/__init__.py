@@ -4,8 +4,8 @@ Worker ranks run the user's code; server processes hold consistent-hashed shards
 registered updaters, and keep an SSP clock that bounds how stale a worker's reads can be.
 """
 
-from paracel import checkpoint, filters, loading, optim
-from paracel.client import Client
+from paracel import checkpoint, filters, graphs, loading, optim, pregel
+from paracel.client import Client, Statistics
 from paracel.errors import (
     CarryError,
     CheckpointError,
@@ -33,6 +33,7 @@ from paracel.paralg import paralg
 from paracel.program import main
 from paracel.table import Table, TableStatistics
 from paracel.task import Task
+from paracel.times import Times
 
 __all__ = [
     "CarryError",
@@ -52,21 +53,25 @@ __all__ = [
     "RequestError",
     "ServerFunctionError",
     "ServerLost",
+    "Statistics",
     "Table",
     "TableError",
     "TableStatistics",
     "Task",
+    "Times",
     "UpdateError",
     "WaitTimeout",
     "WireError",
     "checkpoint",
     "connect",
     "filters",
+    "graphs",
     "key_filter",
     "loading",
     "main",
     "optim",
     "paralg",
+    "pregel",
     "server_function",
     "updater",
 ]

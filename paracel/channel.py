@@ -15,6 +15,7 @@ from paracel.messages import (
     Failure,
     Lost,
     Message,
+    Parked,
     Probe,
     Pull,
     Push,
@@ -52,6 +53,8 @@ class Channel:
         self.address = address
         self.outstanding: dict[int, Outstanding] = {}
         self.waiting: Waiting | None = None
+        #: The requests that wait for other workers, as far as is known here.
+        self.parked: set[int] = set()
         self.bytes = 0
         self._next = 1
         self._probed_at = 0.0
@@ -80,6 +83,7 @@ class Channel:
         self._probe_open = False
         self._quiet_since = None
         self.waiting = None
+        self.parked.clear()
         return self._unanswered(self.confirmed + 1, view) if self.outstanding else []
 
     def receive(self, envelope: Envelope, view: int) -> list[Envelope]:
@@ -94,6 +98,8 @@ class Channel:
         elif isinstance(message, Waiting | UnknownKeys):
             self._probe_open = False
             self.waiting = message if isinstance(message, Waiting) else None
+        elif isinstance(message, Parked) and message.request in self.outstanding:
+            self.parked.add(message.request)
         return []
 
     def tick(self, now: float, view: int) -> Envelope | None:
@@ -122,6 +128,7 @@ class Channel:
     def fail(self, error: Exception) -> None:
         """No reply will come any more."""
         outstanding, self.outstanding = self.outstanding, {}
+        self.parked.clear()
         self.bytes = 0
         for request in outstanding.values():
             request.pending.fail(error)
@@ -131,6 +138,7 @@ class Channel:
         if request is None:
             return  # a second copy
         self.bytes -= request.size
+        self.parked.discard(number)
         self.waiting = None
         self._probe_open = False
         if isinstance(reply, Failure):

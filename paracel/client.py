@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
@@ -17,8 +18,17 @@ from paracel.entries import Entries
 from paracel.errors import ConfigError, ConnectionLost, ParacelError
 from paracel.open_tables import Tables
 from paracel.table import Filters, Table, TableStatistics
+from paracel.times import Stopwatch, Times
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a client can say of itself and of the servers: seconds since it was made, and counters since they began."""
+
+    times: Times
+    servers: list[m.Statistics]
 
 
 class Client(Entries):
@@ -39,13 +49,14 @@ class Client(Entries):
         staleness: float | None = None,
         timeout: float | None = None,
         on_close: Callable[[], None] | None = None,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         check_staleness(staleness, worker)
         self.address = address
         self.key = key
         self._on_close = on_close
         self._in_quorum = False
-        super().__init__(Connection(address, key, worker, staleness, timeout))
+        super().__init__(Connection(address, key, worker, staleness, timeout, stopwatch=stopwatch))
         self._tables = Tables(self._connection, self.register)
         try:
             self.enter()
@@ -211,10 +222,11 @@ class Client(Entries):
         """How often the job's workers have been started anew (`prun --max-restarts`)."""
         return max(0, self._session.attempt - 1)
 
-    def statistics(self) -> list[m.Statistics]:
-        """The counters of each server that answers for something."""
+    def statistics(self) -> Statistics:
+        """Where this client's time went, and the counters of each server that answers for something."""
+        times = self._connection.stopwatch.times()
         told = self._run(lambda: self._session.ask_all(m.GetStatistics(), list))  # each is asked once for each shard
-        return list({each.server: each for each in told}.values())
+        return Statistics(times, list({each.server: each for each in told}.values()))
 
     # --- checkpoints --------------------------------------------------------------------------------------
 

@@ -16,16 +16,17 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
-from functools import cache
+from functools import cache, wraps
 from io import StringIO
 from itertools import accumulate
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paracel.errors import LaunchError
+from paracel.times import Stopwatch
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     MpiComm: TypeAlias = MPI.Intracomm | "SerialComm"
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +93,17 @@ class SerialComm:
         os._exit(errorcode)
 
 
+def _timed(call: "Callable[Concatenate[Comm, P], T]") -> "Callable[Concatenate[Comm, P], T]":
+    """A call that is communication, but for its barriers."""
+
+    @wraps(call)
+    def timed(self: "Comm", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self.stopwatch.communicating():
+            return call(self, *args, **kwargs)
+
+    return timed
+
+
 class Comm:
     """The ranks of this job. All but `abort` are collective: every rank calls them, in the same order.
 
@@ -98,18 +111,24 @@ class Comm:
     `SerialComm` where there is no MPI.
     """
 
-    __slots__ = ("_own", "mpi", "rank", "size")
+    __slots__ = ("_own", "mpi", "rank", "size", "stopwatch")
 
     def __init__(self, mpi: "MpiComm") -> None:
         self.mpi = mpi
         self.rank: int = mpi.Get_rank()
         self.size: int = mpi.Get_size()
+        self.stopwatch = Stopwatch()
         self._own = None if isinstance(mpi, SerialComm) else mpi.Dup()
 
     def barrier(self, name: str = "") -> None:
         """Wait until every rank is here. A long wait in a barrier that has a name is logged."""
         if self._own is None:
             return
+        with self.stopwatch.waiting():
+            self._barrier(name)
+
+    def _barrier(self, name: str) -> None:
+        assert self._own is not None
         request = self._own.Ibarrier()
         reminder = _Reminder(self.rank, name)
         # MPI itself waits at full speed, on a processor that the slowest rank or a server may need.
@@ -120,6 +139,7 @@ class Comm:
             if pause and name:
                 reminder.look()
 
+    @_timed
     def bcast_json(self, obj: Any, root: int = 0) -> Any:
         """`obj` of rank `root` in every rank, as JSON carries it (a tuple becomes a list)."""
         if self._own is None:
@@ -131,6 +151,7 @@ class Comm:
             self._own.Bcast(_piece(buffer, begin), root)
         return json.loads(buffer)
 
+    @_timed
     def allgather_json(self, obj: Any) -> list[Any]:
         """Every rank's `obj`, by rank, as JSON carries it."""
         if self._own is None:
@@ -158,6 +179,7 @@ class Comm:
                 for piece in self._receive(size, rank):
                     yield rank, piece
 
+    @_timed
     def alltoallv(self, items: NDArray[Any], counts: Sequence[int]) -> NDArray[Any]:
         """Send the first `counts[0]` items to rank 0, the next `counts[1]` to rank 1, ...; what came, by rank.
 
@@ -198,6 +220,7 @@ class Comm:
         self.mpi.Abort(code)
         os._exit(code)
 
+    @_timed
     def _sizes(self, data: bytes) -> list[int]:
         """The length of every rank's `data`."""
         # The patient wait comes first, so that what follows is short.
@@ -208,6 +231,7 @@ class Comm:
         self._own.Allgather(array("q", [len(data)]), sizes)
         return sizes.tolist()
 
+    @_timed
     def _send(self, data: bytes, to: int) -> None:
         assert self._own is not None
         for begin in range(0, len(data), _PIECE):
@@ -217,7 +241,8 @@ class Comm:
         assert self._own is not None
         for begin in range(0, size, _PIECE):
             piece = bytearray(min(_PIECE, size - begin))
-            self._own.Recv(piece, sender)
+            with self.stopwatch.communicating():
+                self._own.Recv(piece, sender)
             yield piece
 
 

@@ -22,6 +22,7 @@ from paracel.functions import Functions
 from paracel.messages import COORDINATOR, Envelope, Message
 from paracel.pending import Pending
 from paracel.session import Session
+from paracel.times import Stopwatch
 from paracel.transport import Link, new_identity, wait_any
 
 logger = logging.getLogger(__name__)
@@ -52,9 +53,17 @@ class Connection:
     """One client's sockets to the coordinator and to every server, and its session."""
 
     def __init__(
-        self, address: str, key: str, worker: int | None, staleness: float | None, timeout: float | None
+        self,
+        address: str,
+        key: str,
+        worker: int | None,
+        staleness: float | None,
+        timeout: float | None,
+        *,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         self.address = address
+        self.stopwatch = stopwatch or Stopwatch()
         self.lock = threading.RLock()
         _connections.add(self)
         self.closed = False
@@ -88,8 +97,9 @@ class Connection:
             self.closed = True
             for server in list(self._links):
                 self._send(server, Envelope(0, 0, 0, m.Forget()))
-            worker = self.session.worker
-            self._send(COORDINATOR, Envelope(0, 0, 0, m.Goodbye(-1 if worker is None else worker)))
+            worker, times = self.session.worker, self.stopwatch.times()
+            goodbye = m.Goodbye(-1 if worker is None else worker, times.seconds, times.communication, times.waiting)
+            self._send(COORDINATOR, Envelope(0, 0, 0, goodbye))
             self._close_sockets()
 
     def abandon(self) -> None:
@@ -118,7 +128,7 @@ class Connection:
 
     def run(self, start: Callable[[], Pending]) -> Any:
         """Ask, wait, and return the outcome."""
-        with self.lock:
+        with self.lock, self.stopwatch.communicating():
             pending = self.start(start)
             if not pending.done:
                 self._serve(pending, None)
@@ -127,8 +137,9 @@ class Connection:
     def start(self, start: Callable[[], Pending]) -> Pending:
         """Ask, and send what is to be sent."""
         self.check_usable()
-        pending = start()
-        self._send_outbox()
+        with self.stopwatch.communicating():
+            pending = start()
+            self._send_outbox()
         if self.session.held and not self._helper.is_alive():
             self._helper = threading.Thread(target=self._go_on, name="paracel-held-tasks", daemon=True)
             self._helper.start()
@@ -155,7 +166,7 @@ class Connection:
         """Serve the sockets until the outcome is there; WaitTimeout after `timeout` seconds."""
         if pending.done:
             return
-        with self.lock:
+        with self.lock, self.stopwatch.communicating():
             self.check_usable()
             self._serve(pending, timeout)
 
@@ -172,7 +183,7 @@ class Connection:
 
     def look(self) -> None:
         """Send everything that waits, and take the replies that are here, without blocking."""
-        with self.lock:
+        with self.lock, self.stopwatch.communicating():
             self.check_usable()
             self.session.flush()
             self.advance()
@@ -187,6 +198,12 @@ class Connection:
     def respect_credit(self) -> None:
         """Wait while too many bytes are on their way to one server."""
         deadline = math.inf if self._timeout is None else time.monotonic() + self._timeout
+        if not self._in_debt():
+            return
+        with self.stopwatch.communicating():
+            self._pay_back(deadline)
+
+    def _pay_back(self, deadline: float) -> None:
         while self._in_debt():
             if time.monotonic() > deadline:
                 raise WaitTimeout(f"no reply from {self._describe()} in {self._timeout:g} s")
@@ -205,11 +222,12 @@ class Connection:
     def _receive(self, seconds: float) -> None:
         """Wait for a message and take all that is here. News from the coordinator may come while servers are silent."""
         links = self._awaited()
-        if len(links) == 1 and links[0].wait(min(seconds, QUIET_SECONDS)):
-            self._drain(links[0])
-        else:
-            for link in wait_any([*links, self._coordinator], seconds):
-                self._drain(link)
+        parked = any(channel.parked for channel in self.session.channels.values())
+        with self.stopwatch.waiting(truly=parked):
+            quick = len(links) == 1 and links[0].wait(min(seconds, QUIET_SECONDS))
+            ready = links if quick else wait_any([*links, self._coordinator], seconds)
+        for link in ready:
+            self._drain(link)
         self._tick()
 
     def _tick(self) -> None:

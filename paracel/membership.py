@@ -7,13 +7,14 @@ taken out of the quorum. Where the shards are is in `Assignment`.
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from paracel import messages as m
 from paracel.assignment import Assignment
 from paracel.chains import Place
 from paracel.errors import ConfigError
 from paracel.messages import Message
+from paracel.times import Times
 
 logger = logging.getLogger(__name__)
 #: What has become of servers.
@@ -44,13 +45,17 @@ class ServerStatistics:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """A worker that has joined. One that `died` is counted as having left, but did not say goodbye."""
+    """A worker that has joined. One that `died` is counted as having left, but did not say goodbye.
+
+    `times` says where its time went, once it has said goodbye.
+    """
 
     worker: int
     host: str
     pid: int
     left: bool = False
     died: bool = False
+    times: Times = field(default_factory=Times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +196,7 @@ class Membership:
         if isinstance(message, m.Goodbye):
             self._everyone.discard(sender)
             self._part(message.worker)
+            self._note_times(message)
         elif isinstance(message, m.Filled):
             self._moved(assignment.filled(message, self._number + 1))
         elif isinstance(message, m.Drained):
@@ -359,6 +365,12 @@ class Membership:
         known = self._joined.get(worker)
         if known:
             self._joined[worker] = replace(known, left=True, died=died)
+
+    def _note_times(self, message: m.Goodbye) -> None:
+        known = self._joined.get(message.worker)
+        if known and message.seconds:
+            times = Times(message.seconds, message.communication, message.waiting)
+            self._joined[message.worker] = replace(known, times=times)
 
     def _bury(self, alive: Alive) -> list[Message]:
         """Take workers out of the quorum that died, or ended without leaving it.

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from paracel import graphs, loaders, loading, output
 from paracel.checks import check_count
-from paracel.client import Client
+from paracel.client import Client, Statistics
 from paracel.entries import Named
 from paracel.errors import ConfigError
 from paracel.functions import Kind
@@ -111,6 +111,14 @@ class paralg:  # noqa: N801 - Paracel's name
     def staleness(self) -> float | None:
         """How many iterations old a read may be."""
         return self._staleness
+
+    def statistics(self) -> Statistics:
+        """Where this worker's time went (`times`: compute, communication, waiting), and the servers' counters.
+
+        `times` counts the seconds from the moment when its process began to be a worker; the difference of two is
+        what was between them.
+        """
+        return self._client.statistics()
 
     # --- reading ------------------------------------------------------------------------------------------
 

@@ -96,6 +96,7 @@ class Shard(ShardState):
             self._parked[asked.key] = minimum
             waiting = asked.envelope._replace(message=self.tables.spelled_out(message))
             self.clock.park(minimum, Asked(asked.sender, waiting))
+            self._send(asked.sender, 0, m.Parked(asked.envelope.request))
             return
         self.requests += 1
         if isinstance(message, m.Enter):

@@ -172,7 +172,7 @@ CLASSES = [
 #: Answered once their file is written.
 ANSWERED_LATER = {m.Save}
 UNNUMBERED = {m.Probe, m.GetStatistics, m.Forget, m.Leave, m.KeyList}
-EMPTY = {int: 0, str: "", bytes: b"", bool: False, list: [], dict: {}}
+EMPTY = {int: 0, float: 0.0, str: "", bytes: b"", bool: False, list: [], dict: {}}
 
 
 def some(kind: type[m.Message]) -> m.Message:

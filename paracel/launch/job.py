@@ -114,10 +114,11 @@ def _join(servers: int) -> Job:
     install_abort_hook(comm)
     address = os.environ.get("PARACEL_COORDINATOR")
     if address:
-        return Job(comm, Client(address, key=os.environ.get("PARACEL_KEY", ""), worker=comm.rank))
+        key = os.environ.get("PARACEL_KEY", "")
+        return Job(comm, Client(address, key=key, worker=comm.rank, stopwatch=comm.stopwatch))
     cluster, address, key = _start(comm, servers)
     try:
-        return Job(comm, Client(address, key=key, worker=comm.rank), cluster)
+        return Job(comm, Client(address, key=key, worker=comm.rank, stopwatch=comm.stopwatch), cluster)
     except BaseException:
         if cluster is not None:
             cluster.close()

@@ -189,6 +189,7 @@ class _Job:
         while True:
             self._start_workers()
             status, failure = self._judge(self._wait_workers())
+            self._note_times()
             if not failure:
                 return status
             if restarts == most:
@@ -226,6 +227,11 @@ class _Job:
         killer = mpi.maybe_signal(self._plan.workers.dialect, status)
         hint = f" (one exited with it, or was ended by {killer}: mpich answers the same)" if killer else ""
         return status, f"its workers ended with status {described_status(status)}{hint}"
+
+    def _note_times(self) -> None:
+        for worker in self._coordinator.statistics().workers:
+            if worker.times.seconds:
+                self.note(f"worker {worker.worker} on {worker.host}: {worker.times}")
 
     def _wait_left(self) -> list[WorkerStatus]:
         """The workers that have not said goodbye, even after a moment for what is still on its way."""

@@ -121,6 +121,13 @@ class Waiting(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Parked(Message):
+    """The request waits for other workers' commits from now on. Nothing depends on its arrival."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
 class Lost(Message):
     """The request never came: send again from number `expected` on."""
 

@@ -65,9 +65,12 @@ class View(Message):
 
 @dataclass(frozen=True, slots=True)
 class Goodbye(Message):
-    """A client is closing. No answer."""
+    """A client is closing: how long it was there, and how long in communication and in waiting. No answer."""
 
     worker: int
+    seconds: float = 0.0
+    communication: float = 0.0
+    waiting: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Examples are run as a user runs them: in processes of their own, from the repository's root."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 90
+# Several tests run side by side, and so do a job's processes: their threads would only be in each other's way.
+THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+os.environ.update(THREADS)  # the references are computed here; their libraries are imported after this
 MARK = "PARACEL_TEST_RUN"
 
 
@@ -43,6 +47,20 @@ class Runner:
     def python(self, script: str, *arguments: str) -> Finished:
         return self._run([sys.executable, script, *arguments])
 
+    def check_told(self, script: str, cases: Sequence[tuple[Sequence[str], *tuple[str, ...]]]) -> None:
+        """Each case is arguments, with which the script must fail alone, and what its error must tell.
+
+        One process makes all these runs.
+        """
+        runs = [arguments for arguments, *_ in cases]
+        done = self.python("tests/examples/wrong_runs.py", script, json.dumps(runs))
+        assert done.status == 0, done.err
+        errors = json.loads(done.out.splitlines()[-1])  # the runs print, too
+        assert [arguments for arguments, error in zip(runs, errors, strict=True) if error is None] == []
+        for (_, *texts), error in zip(cases, errors, strict=True):
+            for text in texts:
+                assert text in error
+
     def mpiexec(self, workers: int, script: str, *arguments: str) -> Finished:
         mpiexec = Path(sys.executable).with_name("mpiexec")
         launcher = str(mpiexec) if mpiexec.exists() else "mpiexec"
@@ -53,11 +71,7 @@ class Runner:
         return self._run([sys.executable, "prun.py", "-w", str(workers), "-p", str(servers), *arguments])
 
     def _run(self, command: list[str]) -> Finished:
-        environment = os.environ | {
-            MARK: self._mark,
-            "TMPDIR": str(self._temporary),
-            "OPENBLAS_NUM_THREADS": "1",
-        }
+        environment = os.environ | THREADS | {MARK: self._mark, "TMPDIR": str(self._temporary)}
         with subprocess.Popen(
             command,
             cwd=ROOT,

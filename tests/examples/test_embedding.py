@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "examples/embedding/embedding.py"
 CONFIG = "examples/embedding/embedding.json"
 DATA = ROOT / "examples/data/wiki-Vote.csv"
+CROWDS = ["dim=8", "rounds=20", "window=2", "batch=10"]
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,13 @@ def pairs_in(folder):
     return [tuple(ends) for ends in table[:, :2].astype(int).tolist()], table[:, 2], table[:, 3]
 
 
+@pytest.fixture(scope="module")
+def links():
+    return {tuple(sorted(ends)) for ends in np.loadtxt(DATA, int, delimiter=",").tolist()}
+
+
 @pytest.mark.parametrize(("workers", "servers"), [(1, 1), (2, 2), (4, 2)])
-def test_vectors_tell_held_out_links_from_false_ones(run, tmp_path, workers, servers):
+def test_vectors_tell_held_out_links_from_false_ones(run, links, tmp_path, workers, servers):
     short = ["rounds=4", "dim=16", "length=8", "alpha=0.3"]
     done = run.prun(workers, servers, "-c", CONFIG, SCRIPT, f"output={tmp_path}", *short)
     assert done.status == 0, done.err
@@ -55,7 +61,6 @@ def test_vectors_tell_held_out_links_from_false_ones(run, tmp_path, workers, ser
     # the figures are those of the pairs that were written, and these are what they should be
     pairs, labels, scores = pairs_in(tmp_path)
     assert done.figure("AUC by vectors") == pytest.approx(roc_auc_score(labels, scores), abs=6e-5)
-    links = {tuple(sorted(ends)) for ends in np.loadtxt(DATA, int, delimiter=",").tolist()}
     assert len(set(pairs)) == len(pairs)
     np.testing.assert_array_equal([ends in links for ends in pairs], labels == 1)
     training = links - set(pairs)
@@ -79,12 +84,8 @@ def crowds(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_vectors_are_alike_within_a_crowd(run, crowds, tmp_path, workers):
-    settings = [f"input={crowds}", f"output={tmp_path}", "dim=8", "rounds=20", "window=2", "batch=10"]
-    done = run.mpiexec(workers, SCRIPT, *settings)
-    assert done.status == 0, done.err
-    found = vectors(tmp_path / "nodes_0")
+def check_crowds(found):
+    """Vectors are alike within a crowd."""
     assert sorted(found) == [number * 10**16 for number in range(60)]
     table = np.array([found[key] / np.linalg.norm(found[key]) for key in sorted(found)])
     alike = table @ table.T
@@ -93,13 +94,22 @@ def test_vectors_are_alike_within_a_crowd(run, crowds, tmp_path, workers):
     assert alike[:30, 30:].mean() < 0.1
 
 
-def test_one_worker_gets_the_same_vectors_on_any_servers(run, crowds, tmp_path):
-    for servers in (1, 3):
-        settings = [f"input={crowds}", f"output={tmp_path}/{servers}", "dim=4", "rounds=2"]
-        done = run.prun(1, servers, SCRIPT, *settings)
+def test_three_workers_find_the_crowds(run, crowds, tmp_path):
+    done = run.mpiexec(3, SCRIPT, *CROWDS, f"input={crowds}", f"output={tmp_path}")
+    assert done.status == 0, done.err
+    check_crowds(vectors(tmp_path / "nodes_0"))
+
+
+def test_one_worker_finds_the_crowds_and_the_same_vectors_on_any_servers(run, crowds, tmp_path):
+    settings = [*CROWDS, f"input={crowds}"]
+    for done in (
+        run.python(SCRIPT, *settings, f"output={tmp_path}/one"),
+        run.prun(1, 3, SCRIPT, *settings, f"output={tmp_path}/three"),
+    ):
         assert done.status == 0, done.err
+    check_crowds(vectors(tmp_path / "one/nodes_0"))
     for name in ("nodes_0", "contexts_0"):
-        one, three = (vectors(tmp_path / servers / name) for servers in ("1", "3"))
+        one, three = (vectors(tmp_path / servers / name) for servers in ("one", "three"))
         assert one.keys() == three.keys()
         np.testing.assert_allclose(list(one.values()), [three[key] for key in one], atol=1e-6)
 
@@ -113,24 +123,21 @@ def test_more_workers_than_nodes(run, tmp_path):
     assert done.figure("training links") + done.figure("held-out links") <= 5
 
 
-@pytest.mark.parametrize(
-    ("lines", "more", "told"),
-    [
-        ("1,2\n", [], "has 1 links, of which none can be held out"),
-        ("\n", [], "has 0 links"),
-        ("ann,bob\n", [], "are not all whole numbers"),
-        ("1,2\n3\n", [], "line 2"),
-        ("1,2\n", ["length=1"], "length is 1; allowed: whole numbers from 2 on"),
-        ("1,2\n", ["dim=1"], "dim is 1; allowed: whole numbers from 2 on"),
-        ("1,2\n", ["negatives=0"], "negatives is 0; allowed: whole numbers from 1 on"),
-        ("1,2\n", ["held_out=1"], "held_out is 1; allowed: above 0, below 1"),
-    ],
-)
-def test_what_cannot_be_is_told(run, tmp_path, lines, more, told):
-    (tmp_path / "links").write_text(lines)
-    done = run.python(SCRIPT, f"input={tmp_path}/links", *more)
-    assert done.status != 0
-    assert told in done.err
+def test_what_cannot_be_is_told(run, tmp_path):
+    for name, lines in {"one": "1,2\n", "none": "\n", "names": "ann,bob\n", "short": "1,2\n3\n"}.items():
+        (tmp_path / name).write_text(lines)
+    one = f"input={tmp_path}/one"
+    cases = [
+        ([one], "has 1 links, of which none can be held out"),
+        ([f"input={tmp_path}/none"], "has 0 links"),
+        ([f"input={tmp_path}/names"], "are not all whole numbers"),
+        ([f"input={tmp_path}/short"], "line 2"),
+        ([one, "length=1"], "length is 1; allowed: whole numbers from 2 on"),
+        ([one, "dim=1"], "dim is 1; allowed: whole numbers from 2 on"),
+        ([one, "negatives=0"], "negatives is 0; allowed: whole numbers from 1 on"),
+        ([one, "held_out=1"], "held_out is 1; allowed: above 0, below 1"),
+    ]
+    run.check_told(SCRIPT, cases)
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------

@@ -60,6 +60,11 @@ def adult():
 
 
 @pytest.fixture(scope="module")
+def adult_test():
+    return read(ROOT / "examples/data/a9a.t")
+
+
+@pytest.fixture(scope="module")
 def optimum(adult):
     return adult.objective(adult.best())
 
@@ -78,7 +83,7 @@ def small(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("workers", "servers"), [(2, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize(("workers", "servers"), [(2, 2), (4, 1)])
 def test_batch_method_comes_within_one_percent_of_scikit_learns_optimum(run, optimum, workers, servers):
     done = run.prun(workers, servers, "-c", f"{FOLDER}/dgd.json", SCRIPT)
     assert done.status == 0, done.err
@@ -94,77 +99,66 @@ def test_the_other_methods_reach_the_accuracy(run, optimum, method):
     assert done.figure("test accuracy") >= 0.845
 
 
-@pytest.mark.parametrize(("method", "staleness"), [("agd", "0"), ("agd", "3"), ("downpour", "2"), ("agd", "Infinity")])
-def test_asynchronous_methods_with_bounded_staleness(run, optimum, method, staleness):
-    arguments = ["-c", f"{FOLDER}/{method}.json", SCRIPT, f"staleness={staleness}", "rounds=5"]
-    done = run.prun(2, 2, *arguments)
+@pytest.mark.parametrize(("method", "staleness"), [("agd", "0"), ("downpour", "2"), ("agd", "Infinity")])
+def test_asynchronous_methods_with_bounded_staleness(run, adult, adult_test, optimum, tmp_path, method, staleness):
+    """And the printed figures are those of the written weights."""
+    arguments = ["-c", f"{FOLDER}/{method}.json", SCRIPT, f"staleness={staleness}", "rounds=4"]
+    done = run.prun(2, 2, *arguments, f"output={tmp_path}/out")
     assert done.status == 0, done.err
     assert optimum - 1e-6 <= done.figure("training objective") <= 1.05 * optimum
     assert done.figure("test accuracy") >= 0.845
-
-
-def test_printed_figures_are_those_of_the_written_weights(run, adult, tmp_path):
-    done = run.prun(2, 2, "-c", f"{FOLDER}/agd.json", SCRIPT, "rounds=1", f"output={tmp_path}/out")
     theta = np.zeros(124)
     written = vector(tmp_path / "out/lr_theta_0")
     theta[: len(written)] = written
     assert done.figure("training loss") == pytest.approx(adult.loss(theta), abs=2e-6)
     assert done.figure("training objective") == pytest.approx(adult.objective(theta), abs=2e-6)
-    test = read(ROOT / "examples/data/a9a.t")
-    assert done.figure("test loss") == pytest.approx(test.loss(theta), abs=2e-6)
-    accuracy = np.mean((test.probability(theta) > 0.5) == test.labels)
+    assert done.figure("test loss") == pytest.approx(adult_test.loss(theta), abs=2e-6)
+    accuracy = np.mean((adult_test.probability(theta) > 0.5) == adult_test.labels)
     assert done.figure("test accuracy") == pytest.approx(accuracy, abs=6e-5)
 
 
-def test_batch_method_is_the_same_for_any_number_of_workers_and_either_format(run, small, tmp_path):
-    """Also the same as the plain loop of accelerated gradient descent."""
+@pytest.mark.parametrize(
+    ("workers", "name", "unlabelled"),
+    [(1, "part", "part"), (2, "part.csv", "part.csv"), (4, "part", "unlabelled.csv"), (2, "part.csv", "unlabelled")],
+)
+def test_batch_method_is_the_plain_loop_for_any_number_of_workers_and_either_format(
+    run, small, tmp_path, workers, name, unlabelled
+):
+    """Accelerated gradient descent; with the loss of each round, and predictions in the file's order."""
     problem = read(small / "part")
     theta = previous = np.zeros(124)
+    losses = []
     for done in range(20):
         ahead = theta + done / (done + 3) * (theta - previous)
         theta, previous = ahead - 0.5 * problem.gradient(ahead), theta
-    for workers, name in [(1, "part"), (1, "part.csv"), (3, "part"), (2, "part.csv")]:
-        output = tmp_path / f"{workers}{name}"
-        arguments = [f"training_input={small}/{name}", f"output={output}", "method=dgd", "rounds=20"]
-        finished = run.prun(workers, 2, SCRIPT, *arguments)
-        assert finished.status == 0, finished.err
-        written = vector(output / "lr_theta_0")
-        np.testing.assert_allclose(written, theta[: len(written)], atol=1e-10)
-        assert not theta[len(written) :].any()  # features past the last that occurs have no weight
-
-
-@pytest.mark.parametrize("method", ["ipm", "downpour", "agd"])
-def test_one_worker_gets_the_same_weights_from_either_format_and_each_time(run, small, tmp_path, method):
-    weights = []
-    for number, name in enumerate(["part", "part.csv", "part"]):
-        arguments = [
-            f"training_input={small}/{name}",
-            f"output={tmp_path}/{number}",
-            f"method={method}",
-            "rounds=3",
-        ]
-        done = run.python(SCRIPT, *arguments, "alpha=0.1")
-        assert done.status == 0, done.err
-        weights.append(vector(tmp_path / f"{number}/lr_theta_0"))
-    shared = len(weights[0])
-    np.testing.assert_allclose(weights[1][:shared], weights[0], atol=1e-12)
-    np.testing.assert_array_equal(weights[2], weights[0])
-
-
-@pytest.mark.parametrize("name", ["part", "part.csv", "unlabelled", "unlabelled.csv"])
-def test_predictions_in_the_files_order(run, small, tmp_path, name):
-    inputs = [f"training_input={small}/part", f"predict_input={small}/{name}"]
-    done = run.prun(2, 1, SCRIPT, *inputs, f"output={tmp_path}/out", "rounds=10")
-    assert done.status == 0, done.err
-    problem = read(small / "part")
-    theta = vector(tmp_path / "out/lr_theta_0")
-    rows = problem.rows[:, : len(theta)]
-    lines = "".join((tmp_path / f"out/pred_v_{worker}").read_text() for worker in range(2)).splitlines()
-    if name.endswith(".csv"):
+        losses.append(problem.loss(theta))
+    out = tmp_path / "out"
+    inputs = [f"training_input={small}/{name}", f"predict_input={small}/{unlabelled}", f"output={out}"]
+    finished = run.prun(workers, 2, SCRIPT, *inputs, "method=dgd", "rounds=20", "debug=true")
+    assert finished.status == 0, finished.err
+    written = vector(out / "lr_theta_0")
+    np.testing.assert_allclose(written, theta[: len(written)], atol=1e-10)
+    assert not theta[len(written) :].any()  # features past the last that occurs have no weight
+    np.testing.assert_allclose(np.loadtxt(out / "lr_loss_error_0"), losses, atol=1e-6)
+    rows = problem.rows[:, : len(written)]
+    lines = "".join((out / f"pred_v_{worker}").read_text() for worker in range(workers)).splitlines()
+    if unlabelled.endswith(".csv"):
         features = np.array([[float(value) for value in line.split(":")[0].split(",")] for line in lines])
         np.testing.assert_array_equal(features, rows.toarray())
     chances = [float(line.rpartition(":")[2]) for line in lines]
-    np.testing.assert_allclose(chances, 1 / (1 + np.exp(-(rows @ theta))), atol=1e-6)
+    np.testing.assert_allclose(chances, 1 / (1 + np.exp(-(rows @ written))), atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["ipm", "downpour", "agd"])
+def test_one_worker_gets_the_same_weights_each_time_and_from_either_format(run, small, tmp_path, method):
+    """So nothing is left to chance; as bytes only from the same format, which says in what order sums are made."""
+    weights = []
+    for number, name in enumerate(["part", "part.csv"]):
+        inputs = [f"training_input={small}/{name}", f"output={tmp_path}/{number}"]
+        done = run.python(SCRIPT, *inputs, f"method={method}", "rounds=3", "alpha=0.1")
+        assert done.status == 0, done.err
+        weights.append(vector(tmp_path / f"{number}/lr_theta_0"))
+    np.testing.assert_allclose(weights[1][: len(weights[0])], weights[0], atol=1e-12)
 
 
 def test_more_workers_than_lines_to_test_and_predict(run, small, tmp_path):
@@ -185,7 +179,7 @@ def test_more_workers_than_lines_to_test_and_predict(run, small, tmp_path):
     assert "start fewer workers" in alone.err
 
 
-@pytest.mark.parametrize("method", ["dgd", "ipm", "downpour", "agd"])
+@pytest.mark.parametrize("method", ["ipm", "downpour", "agd"])
 def test_debug_writes_the_loss_of_each_round(run, small, tmp_path, method):
     inputs = [f"training_input={small}/part", f"method={method}", "rounds=4", "alpha=0.1", "debug=true"]
     done = run.prun(2, 2, SCRIPT, *inputs, f"output={tmp_path}/out")
@@ -210,35 +204,25 @@ def test_stragglers_end_at_the_loss_of_serial_gradient_descent(run, adult, tmp_p
     assert (np.diff(table[:, 0]) >= 0).all()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["method=sgd"], ["'sgd'", "dgd, ipm, downpour, agd"]),
-        (["learning_rate=1"], ["learning_rate", "alpha"]),
-        (["method=dgd", "staleness=2"], ["dgd is synchronous"]),
-        (["format=json"], ["'json'", "'libsvm'"]),
-    ],
-)
-def test_wrong_configuration_is_told_in_words(run, small, arguments, told):
-    done = run.prun(2, 1, SCRIPT, f"training_input={small}/part", *arguments)
-    assert done.status != 0
-    for text in told:
-        assert text in done.err
+def test_wrong_configuration_is_told_in_words(run, small):
+    part = f"training_input={small}/part"
+    cases = [
+        ([part, "method=sgd"], "'sgd'", "dgd, ipm, downpour, agd"),
+        ([part, "learning_rate=1"], "learning_rate", "alpha"),
+        ([part, "method=dgd", "staleness=2"], "dgd is synchronous"),
+        ([part, "format=json"], "'json'", "'libsvm'"),
+    ]
+    run.check_told(SCRIPT, cases)
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("0 1:1\n1 1:1 2:x\n0 1:1\n", "1 1:1 2:x"),
-        ("0 1:1\n1 1\n", "'1 1'"),
-        ("0.5,1,1\n0.5,zero,0\n", "zero"),
-        ("0.5,1,1\n0.5,0\n", "columns"),
-        ("\n\n", "no line in training_input"),
-    ],
-)
-def test_bad_lines_are_told_in_words(run, tmp_path, text, told):
-    path = tmp_path / "bad"
-    path.write_text(text)
-    done = run.python(SCRIPT, f"training_input={path}")
-    assert done.status != 0
-    assert told in done.err
+def test_bad_lines_are_told_in_words(run, tmp_path):
+    told = {
+        "0 1:1\n1 1:1 2:x\n0 1:1\n": "1 1:1 2:x",
+        "0 1:1\n1 1\n": "'1 1'",
+        "0.5,1,1\n0.5,zero,0\n": "zero",
+        "0.5,1,1\n0.5,0\n": "columns",
+        "\n\n": "no line in training_input",
+    }
+    for number, text in enumerate(told):
+        (tmp_path / f"bad{number}").write_text(text)
+    run.check_told(SCRIPT, [([f"training_input={tmp_path}/bad{number}"], text) for number, text in enumerate(told.values())])

@@ -44,16 +44,12 @@ def test_a_graph_that_hangs_together_knows_one_value_everywhere(run, tmp_path):
     assert (done.status, done.out) == (0, "vertices: 12\nsupersteps: 13\n11 : 12\n"), done.err
 
 
-@pytest.mark.parametrize(("line", "told"), [("a,b", "'a'"), ("1", "line 1")])
-def test_wrong_input_is_told(run, tmp_path, line, told):
-    text = tmp_path / "wrong.txt"
-    text.write_text(line)
-    done = run.python(SCRIPT, f"input={text}")
-    assert done.status != 0
-    assert told in done.err
-
-
-def test_wrong_method_is_told(run):
-    done = run.python(SCRIPT, "-c", CONFIG, "method=both")
-    assert done.status != 0
-    assert "'vectorised', 'per_vertex'" in done.err
+def test_wrong_input_and_method_are_told(run, tmp_path):
+    (tmp_path / "texts").write_text("a,b")
+    (tmp_path / "short").write_text("1")
+    cases = [
+        ([f"input={tmp_path}/texts"], "'a'"),
+        ([f"input={tmp_path}/short"], "line 1"),
+        (["-c", CONFIG, "method=both"], "'vectorised', 'per_vertex'"),
+    ]
+    run.check_told(SCRIPT, cases)

@@ -60,11 +60,7 @@ def test_one_round_by_hand_of_a_page_that_leads_nowhere(run, tmp_path):
 
 
 def test_wrong_settings_are_told(run, tmp_path):
-    done = run.python(SCRIPT, "-c", CONFIG, "damping_factor=1")
-    assert done.status != 0
-    assert "damping_factor is 1" in done.err
     text = tmp_path / "links.txt"
     text.write_text("1,2\n3\n")
-    done = run.python(SCRIPT, f"input={text}")
-    assert done.status != 0
-    assert "line 2" in done.err
+    cases = [(["-c", CONFIG, "damping_factor=1"], "damping_factor is 1"), ([f"input={text}"], "line 2")]
+    run.check_told(SCRIPT, cases)

@@ -65,15 +65,14 @@ def test_dense_more_than_a_chunk(run, tmp_path, workers, servers):
     assert done.figure("pairs") == sum(map(len, found.values()))
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_dense_between_two_sets(run, tmp_path, workers):
+def test_dense_between_two_sets(run, tmp_path):
     random = np.random.default_rng(2)
     a, b = random.normal(size=(9, 4)), random.normal(size=(30, 4))
     names, others = [f"a{n}" for n in range(8)] + ["b3"], [f"b{n}" for n in range(30)]  # b3 is in both
     settings = [f"input_a={dense(tmp_path / 'a.csv', names, a)}", f"input_b={dense(tmp_path / 'b.csv', others, b)}"]
-    done = run.prun(workers, 1, SCRIPT, *settings, f"output={tmp_path}/out", "topk=3", "simbar=-1")
+    done = run.prun(4, 1, SCRIPT, *settings, f"output={tmp_path}/out", "topk=3", "simbar=-1")
     assert done.status == 0, done.err
-    found = written(tmp_path / "out", workers)
+    found = written(tmp_path / "out", 4)
     check(found, expected(names, others, cosine_similarity(a, b), 3, -1))
     assert {len(pairs) for pairs in found.values()} == {3}
 
@@ -112,9 +111,8 @@ def test_sparse_with_values_and_ties(run, tmp_path):
     assert found["z"][0][1] == pytest.approx(2 / 5**0.5)
 
 
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
+def test_wrong_settings_are_told(run):
+    cases = [
         (["format=dense"], "either input, or both"),
         (["input=x", "input_b=y"], "either input, or both"),
         (["input=x", "format=svf"], "format is 'svf'"),
@@ -122,9 +120,5 @@ def test_sparse_with_values_and_ties(run, tmp_path):
         (["input=x", "format=fsv", "simbar=0.5"], "fsv and sfv have input and sim_bar"),
         (["input=x", "topk=0"], "topk is 0"),
         (["input=examples/data/wiki-Vote.csv"], "several lines with the id"),
-    ],
-)
-def test_wrong_settings_are_told(run, settings, told):
-    done = run.python(SCRIPT, *settings)
-    assert done.status != 0
-    assert told in done.err
+    ]
+    run.check_told(SCRIPT, cases)

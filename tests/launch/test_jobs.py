@@ -313,6 +313,8 @@ def test_verbose_tells_the_steps(prun):
         "server 0 on localhost started",
         "2 servers ready",
         "1 worker started on localhost (1)",
+        "worker 0 on ",
+        "% compute, ",
         "the job ended with status 0 after ",
     ]
     assert [step for step in steps if step in job.stderr] == steps

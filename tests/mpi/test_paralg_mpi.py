@@ -42,6 +42,16 @@ def test_ranks_share_files_and_keys(mpirun, tmp_path, n):
         }
 
 
+def test_who_is_early_waits_and_who_is_late_computes(mpirun):
+    ended = mpirun(3, "times.py")
+    assert ended.status == 0
+    late, *early = json.loads(ended.stdout)
+    assert late[1] > 0.39
+    for seconds, compute, communication, waiting in early:
+        assert waiting > max(0.2, compute, communication)
+        assert seconds == pytest.approx(compute + communication + waiting)
+
+
 @pytest.mark.parametrize(("code", "status", "said"), [("3", 3, ""), ('"no data"', 1, "no data\n")])
 def test_a_rank_that_exits_with_an_error_ends_them_all(mpirun, code, status, said):
     ended = mpirun(2, "exit.py", code)

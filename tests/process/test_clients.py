@@ -15,7 +15,7 @@ REFUSE = f"{Path(__file__).with_name('served.py')}:refuse"
 
 
 def parked(client: paracel.Client) -> int:
-    return sum(server.parked for server in client.statistics())
+    return sum(server.parked for server in client.statistics().servers)
 
 
 def test_a_killed_worker_is_buried_and_nobody_waits_for_it(programs: Programs) -> None:

@@ -42,7 +42,7 @@ def test_raw_peers_without_the_key_get_nothing_and_disturb_nothing() -> None:
             with plain_socket(port) as bare:
                 bare.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert client.read("k", default=None) is None
-        assert client.statistics()[0].requests < 10
+        assert client.statistics().servers[0].requests < 10
 
 
 def test_the_public_key_alone_does_not_help() -> None:

@@ -16,7 +16,7 @@ import os, signal, sys, time
 import paracel
 client = paracel.connect(servers=2)
 client.write("k", 1)
-print("servers", *[server.server for server in client.statistics()], flush=True)
+print("servers", *[server.server for server in client.statistics().servers], flush=True)
 """
 
 ENDINGS = {

@@ -232,9 +232,11 @@ def test_a_read_that_waits_for_another_worker_is_asked_again(lose: Callable[[Clu
         ahead.write("k", 1)
         ahead.commit()
         reading = Background(lambda: ahead.read("k"))
-        eventually(lambda: sum(each.parked for each in behind.statistics()) == 1)
+        eventually(lambda: sum(each.parked for each in behind.statistics().servers) == 1)
         lose(cluster, primary_of(cluster, shard_of(ahead, "k")))
-        eventually(lambda: sum(each.parked for each in behind.statistics()) == 1, what="it waits at another server")
+        eventually(
+            lambda: sum(each.parked for each in behind.statistics().servers) == 1, what="it waits at another server"
+        )
         assert reading.running
         behind.update("k", 5)
         behind.commit()

@@ -126,7 +126,7 @@ def test_garbage_of_every_kind_over_zmq() -> None:
                 while (answer := peer.receive()) is not None and isinstance(answer.message, m.Failure):
                     assert answer.message.text
                 assert answer is not None, "the peer itself is answered when it says something sensible"
-        statistics = client.statistics()[0]
+        statistics = client.statistics().servers[0]
         assert statistics.malformed > 20
 
 

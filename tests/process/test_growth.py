@@ -181,4 +181,4 @@ def test_clients_that_come_later_and_tables_that_are_made_later_find_the_new_ser
             assert late.readall() == dict.fromkeys(KEYS, 1)
             late.table("later", 10_000).push(slice(None), 2).result()
             assert np.all(early.table("later", 10_000).pull().result() == 2)
-            assert {each.server for each in early.statistics()} == {0, 1, 2}
+            assert {each.server for each in early.statistics().servers} == {0, 1, 2}

@@ -20,7 +20,7 @@ def key_of(client: paracel.Client, server: int) -> str:
 
 
 def parked(client: paracel.Client) -> int:
-    return sum(server.parked for server in client.statistics())
+    return sum(server.parked for server in client.statistics().servers)
 
 
 def test_a_killed_server_fails_every_wait_and_is_named() -> None:

@@ -26,7 +26,7 @@ def test_a_peer_that_asks_for_much_and_receives_nothing(large: bool) -> None:
         with Raw(job.addresses[0]) as peer:
             for request in range(1, asked + 1):
                 peer.ask(request, m.Read([key], 0))
-            eventually(lambda: client.statistics()[0].requests > 50)
+            eventually(lambda: client.statistics().servers[0].requests > 50)
             for count in range(1, 30):  # changes of what was lent to the peer
                 if large:
                     client.update(key, np.ones(size, np.uint8)).wait(30)
@@ -54,7 +54,7 @@ def test_a_peer_that_receives_late_gets_everything() -> None:
         client.write("v", b"x" * size)
         for request in range(1, count + 1):
             peer.ask(request, m.Read(["v"], 0))
-        eventually(lambda: client.statistics()[0].requests > 50)
+        eventually(lambda: client.statistics().servers[0].requests > 50)
         for request in range(1, count + 1):
             answer = next(answer for answer in iter(peer.receive, None) if answer.request)
             assert answer.request == request

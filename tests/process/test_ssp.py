@@ -60,7 +60,7 @@ def run(programs: Programs, staleness: object, iterations: list[int], **plans: d
             assert client.read("counts").tolist() == iterations
             assert client.read("sum") == sum(iterations)
             assert client.read("server_clock") == max(iterations)
-            assert [server.parked for server in client.statistics()] == [0, 0]
+            assert [server.parked for server in client.statistics().servers] == [0, 0]
 
 
 @pytest.mark.parametrize("staleness", [None, 0, 1, 3, "inf"])

@@ -90,7 +90,7 @@ def test_bulk_synchronous_pulls_show_the_clocks_before(programs: Programs) -> No
 
 
 def parked(client: paracel.Client) -> int:
-    return sum(server.parked for server in client.statistics())
+    return sum(server.parked for server in client.statistics().servers)
 
 
 def test_a_pull_waits_for_the_slow_worker_and_is_released_by_its_commit() -> None:

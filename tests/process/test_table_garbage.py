@@ -114,7 +114,7 @@ def test_every_field_of_every_message_of_tables_replaced_by_what_does_not_belong
                 peer.ask(0, message)
         assert not ended(job.servers[0].pid)
         assert len(broken) > 1000
-        eventually(lambda: client.statistics()[0].malformed >= len(broken))
+        eventually(lambda: client.statistics().servers[0].malformed >= len(broken))
         assert np.all(mine.pull().result() == 1)
         assert sparse.pull(np.arange(501)).result().tolist() == [2] * 500 + [0]
         again = job.connect(timeout=30)

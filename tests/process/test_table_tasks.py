@@ -28,7 +28,7 @@ def keys_by_server(table: paracel.Table) -> list[np.ndarray]:
 
 
 def parked(client: paracel.Client) -> int:
-    return sum(server.parked for server in client.statistics())
+    return sum(server.parked for server in client.statistics().servers)
 
 
 # --- many -------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@ from support.invariants import check_exactly_once
 
 from paracel import errors
 from paracel.channel import PROBE_PATIENCE, PROBE_SECONDS, RESENDS, Channel, error_of, request_size
-from paracel.messages import Contains, Done, Envelope, Failure, Flags, Lost, Probe, Read, Update, Waiting, Write
+from paracel.messages import Contains, Done, Envelope, Failure, Flags, Lost, Parked, Probe, Read, Update, Waiting, Write
 
 VIEW = 7
 
@@ -96,6 +96,18 @@ def test_a_failure_ends_everything(channel):
     assert [type(pending.error) for pending, _ in asked] == [errors.ServerLost] * 3
     assert (channel.bytes, channel.outstanding, channel.confirmed) == (0, {}, 3)
     channel.receive(reply(2), VIEW)
+
+
+def test_what_waits_for_other_workers_is_known_until_it_is_answered_or_asked_elsewhere(channel):
+    ask(channel, 3)
+    for number in (1, 2, 7):
+        channel.receive(reply(0, Parked(number)), VIEW)
+    assert channel.parked == {1, 2}, "7 was never asked"
+    channel.receive(reply(1), VIEW)
+    channel.receive(reply(0, Parked(1)), VIEW)
+    assert channel.parked == {2}, "what comes late says nothing"
+    channel.move(1, "ipc://1", VIEW)
+    assert channel.parked == set()
 
 
 def test_bytes_on_their_way_are_counted(channel):

@@ -195,10 +195,14 @@ def test_a_read_that_waits_goes_on_waiting(tmp_path):
     shard.begin_serving(1)
     for worker in (0, 1):
         asked(shard, b"w%d" % worker, 1, m.Enter(worker))
-    assert asked(shard, b"w0", 2, m.Read(["k"], 1)) == []
-    assert asked(shard, b"w1", 2, m.Read(["k"], 2)) == []
+    assert asked(shard, b"w0", 2, m.Read(["k"], 1)) == [(b"w0", m.Parked(2))]
+    assert asked(shard, b"w1", 2, m.Read(["k"], 2)) == [(b"w1", m.Parked(2))]
     replies = asked(shard, b"other", 1, m.Restore(folder))
-    assert replies == [(b"w0", m.Found(["restored"], [], 1)), (b"other", m.Done(1))]
+    assert replies == [
+        (b"w0", m.Found(["restored"], [], 1)),
+        (b"w1", m.Parked(2)),
+        (b"other", m.Done(1)),
+    ]
     assert asked(shard, b"c", 1, m.Commit(0, 2)) == [(b"c", m.Done(0))]
     assert (b"w1", m.Found(["restored"], [], 2)) in asked(shard, b"c", 2, m.Commit(1, 2))
 

@@ -135,7 +135,7 @@ def test_a_request_of_which_the_copy_has_not_heard_is_done(shard, copy, asker):
 def test_a_change_that_waited_for_its_clock_is_done_once_by_whoever_has_the_place_then(shard, copy, asker):
     ask(shard, asker, opening(), m.Push("t", 0, 0, uint64([1, 2]), b"", None, [np.full(2, 4.0)], [], [], False))
     waits = m.RunTable("t", f"{HERE}:halve", [], None, -1, 1)
-    assert ask(shard, asker, waits) == []
+    assert ask(shard, asker, waits) == [m.Parked(asker.number)]
     number = asker.number
     ask(shard, asker, m.Write(["a"], [1]))  # behind it, and answered
     tell(shard, copy)
@@ -152,7 +152,7 @@ def test_a_change_that_waited_for_its_clock_is_done_once_by_whoever_has_the_plac
 
 
 def test_a_read_that_waited_is_asked_anew(shard, copy, asker):
-    assert ask(shard, asker, m.Read(["a"], 1)) == []
+    assert ask(shard, asker, m.Read(["a"], 1)) == [m.Parked(1)]
     ask(shard, asker, m.Write(["a"], [1]))
     tell(shard, copy)
     copy.begin_serving(2)

@@ -221,7 +221,7 @@ def test_a_list_that_came_with_a_request_is_known_to_all(shard, peer):
 def test_a_pull_that_waits_for_the_clock_keeps_its_list(shard, peer):
     peer.ask(push(digest=HASH))
     number = peer.send(pull(selection=None, digest=HASH, min_clock=1))
-    assert peer.take() == []
+    assert peer.take() == [(0, m.Parked(number))]
     shard.tables.key_lists = KeyLists(1)
     peer.send(m.Commit(0, 1))
     peer.send(m.Commit(1, 1))
