@@ -309,6 +309,4 @@ def test_wrong_settings_are_told_in_words(programs, settings, told):
 def test_a_wrong_key_and_no_word_to_train_on_are_told_in_words(run, tmp_path):
     path = tmp_path / "blank"
     path.write_text("\n \n")
-    run.check_told(
-        SCRIPT, [([f"input={path}", "topics=5"], "k_topics"), ([f"input={path}"], "no word to train on")]
-    )
+    run.check_told(SCRIPT, [([f"input={path}", "topics=5"], "k_topics"), ([f"input={path}"], "no word to train on")])

@@ -150,8 +150,8 @@ def test_batch_method_is_the_plain_loop_for_any_number_of_workers_and_either_for
 
 
 @pytest.mark.parametrize("method", ["ipm", "downpour", "agd"])
-def test_one_worker_gets_the_same_weights_each_time_and_from_either_format(run, small, tmp_path, method):
-    """So nothing is left to chance; as bytes only from the same format, which says in what order sums are made."""
+def test_one_worker_gets_the_same_weights_from_either_format(run, small, tmp_path, method):
+    """These are two runs: so each run gets the same."""
     weights = []
     for number, name in enumerate(["part", "part.csv"]):
         inputs = [f"training_input={small}/{name}", f"output={tmp_path}/{number}"]
@@ -225,4 +225,6 @@ def test_bad_lines_are_told_in_words(run, tmp_path):
     }
     for number, text in enumerate(told):
         (tmp_path / f"bad{number}").write_text(text)
-    run.check_told(SCRIPT, [([f"training_input={tmp_path}/bad{number}"], text) for number, text in enumerate(told.values())])
+    run.check_told(
+        SCRIPT, [([f"training_input={tmp_path}/bad{number}"], text) for number, text in enumerate(told.values())]
+    )

@@ -62,11 +62,6 @@ def generated(program):
     return solved(*program.generate(SAMPLES, FEATURES, 0), PENALTY)
 
 
-@pytest.fixture(scope="module")
-def adult(program):
-    return program.parse_libsvm((ROOT / "examples/data/a9a").read_text().splitlines())
-
-
 def written(path, width):
     table = np.loadtxt(path, delimiter="\t", ndmin=2)
     weights = np.zeros(width)
@@ -88,9 +83,7 @@ def check(done, problem, path, *, within, alike):
     assert jaccard(weights, problem.weights) >= alike
 
 
-@pytest.mark.parametrize(
-    ("workers", "servers", "tau", "coupling"), [(1, 1, 0, 0), (2, 2, 0, 0), (2, 2, 4, 0), (4, 1, 16, 0.1)]
-)
+@pytest.mark.parametrize(("workers", "servers", "tau", "coupling"), [(1, 1, 0, 0), (2, 2, 4, 0), (4, 1, 16, 0.1)])
 def test_reaches_scikit_learns_optimum_for_any_number_of_workers_and_delay(
     run, generated, tmp_path, workers, servers, tau, coupling
 ):
@@ -107,11 +100,9 @@ def test_configuration_with_a_million_features(run, program, tmp_path):
     assert done.figure("active coordinates") <= 0.02 * done.figure("coordinates")
 
 
-@pytest.mark.parametrize(("penalty", "tau"), [(100, 3), (30, 1)])
-def test_adult(run, adult, tmp_path, penalty, tau):
-    problem = solved(*adult, penalty)
-    settings = [f"penalty={penalty}", f"tau={tau}", f"output={tmp_path}/out"]
-    done = run.prun(2, 1, "-c", f"{FOLDER}/a9a.json", SCRIPT, *settings)
+def test_adult(run, program, tmp_path):
+    problem = solved(*program.parse_libsvm((ROOT / "examples/data/a9a").read_text().splitlines()), 30)
+    done = run.prun(2, 2, "-c", f"{FOLDER}/a9a.json", SCRIPT, f"output={tmp_path}/out")
     check(done, problem, tmp_path / "out/weights_0", within=1e-3, alike=0.9)
 
 
@@ -121,7 +112,8 @@ def test_filters_save_traffic_and_the_optimum_stays(run, generated, tmp_path):
     for kkt, filters in [("false", "[]"), ("true", "[]"), ("true", '["key_caching","fixed_point","compressing"]')]:
         settings = [f"kkt={kkt}", f"filters={filters}", "tau=0", f"output={tmp_path}/out"]
         done = run.prun(2, 2, SCRIPT, *SMALL, *settings)
-        check(done, generated, tmp_path / "out/weights_0", within=1e-3, alike=0.95)
+        within, alike = (1e-3, 0.95) if "fixed_point" in filters else (1e-4, 0.97)
+        check(done, generated, tmp_path / "out/weights_0", within=within, alike=alike)
         traffic[kkt, filters] = [done.figure(f"megabytes {direction}") for direction in ("pushed", "pulled")]
     everything, without_inactive, filtered = traffic.values()
     assert max(without_inactive) < 0.8 * min(everything)

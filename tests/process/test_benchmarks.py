@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 110
 FIGURES = {
@@ -41,6 +43,18 @@ def test_a_quick_run_gives_every_figure_with_its_floor(tmp_path: Path) -> None:
         for figure in of_topic:
             assert min(figure["value"], figure["floor"], figure["ratio"]) > 0
             assert figure["name"] in done.stdout
+
+
+@pytest.mark.parametrize("module", [["algorithms", "kmeans", "word_count"], ["loading"]])
+def test_tables_of_their_own_have_a_row_for_each_thing(module: list[str]) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{module[0]}", "--quick", *module[1:]]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert len(rows) == {"algorithms": 1 + 2 * 2, "loading": 2 * (1 + 4)}[module[0]]
+    figures = [float(cell) for row in rows for cell in row[-2:] if cell[0].isdigit()]
+    assert len(figures) >= 8
+    assert min(figures) >= 0
 
 
 def test_the_word_counts_that_are_compared_agree() -> None:
