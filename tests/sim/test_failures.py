@@ -13,21 +13,17 @@ from simulated.replica_mutants import REPLICA_MUTANTS
 SEEDS = int(os.environ.get("PARACEL_SIM_SEEDS", "10000"))
 ONE = os.environ.get("PARACEL_SIM_FAILING_SEED")
 GROUP = 500
+GROUPS = [range(first, min(first + GROUP, SEEDS)) for first in range(0, SEEDS, GROUP)]
+RUNS = GROUPS if ONE is None else [range(int(ONE), int(ONE) + 1)]
 #: Most mutants fall in the first hundred; for the rarest, two rare things must meet: near these seeds they do.
 MUTANT_SEEDS = 2000
 RARE = {"the last of the chain is promoted": 5100}
 
 
-@pytest.mark.skipif(ONE is not None, reason="one seed is repeated")
-@pytest.mark.parametrize("first", range(0, SEEDS, GROUP))
-def test_nothing_acknowledged_is_lost_and_nothing_is_done_twice(first: int) -> None:
+@pytest.mark.parametrize("seeds", RUNS, ids=str)
+def test_nothing_acknowledged_is_lost_and_nothing_is_done_twice(seeds: range) -> None:
     """Whatever happens to servers, as long as each shard has a copy left. And copies are equal, and nobody hangs."""
-    run_many(range(first, min(first + GROUP, SEEDS)))
-
-
-@pytest.mark.skipif(ONE is None, reason="no seed is to be repeated")
-def test_one_seed() -> None:
-    run_failures(int(ONE or 0))
+    run_many(seeds)
 
 
 #: Each of these has failed once.
