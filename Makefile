@@ -4,16 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ALL_EXTRAS := mpich,sparse,compress,remote,examples,test,dev,bench
 
-FIRST_EXAMPLES := $(patsubst %,tests/examples/test_%.py,word_count logistic_regression sparse_lr lda count_min)
-
 .PHONY: run test check fmt bench examples clean
 
 run: $(VENV)/.run  ## word count on the real text: 2 workers, 2 servers, the ten most frequent words
 	$(BIN)/prun -w 2 -p 2 -c examples/word_count/word_count.json examples/word_count/word_count.py
 
-test: $(VENV)/.all  ## every test, but of the examples only those of the first ones (`make examples` has all)
+test: $(VENV)/.all  ## every test
 	$(BIN)/python -m pytest -n auto tests/unit tests/property tests/test_architecture.py
-	$(BIN)/python -m pytest -n auto --dist loadfile $(FIRST_EXAMPLES)
+	$(BIN)/python -m pytest -n auto --dist loadfile tests/examples
 	$(BIN)/python -m pytest tests/test_docs.py tests/sim tests/process tests/mpi tests/launch
 
 check: $(VENV)/.all  ## format, lint, types, layers and the fast tests

@@ -302,11 +302,21 @@ def ranks_of(comm: "Comm | MpiComm | None") -> Iterator[Comm]:
 def install_abort_hook(comm: Comm) -> None:
     """Make an uncaught exception in one rank of several end them all, after its traceback is printed.
 
-    Otherwise the others would wait for ever for the one that raised. Does nothing for a single rank, or under
-    `python -m mpi4py`, which does the same. May be called again.
+    Otherwise the others would wait for ever for the one that raised. Does nothing for a single rank. Under `python -m
+    mpi4py`, which ends them when this process is at its end, it makes `aborting` say so. May be called again.
     """
-    if comm.size > 1 and "mpi4py.run" not in sys.modules and not isinstance(sys.excepthook, _AbortHook):
+    run = sys.modules.get("mpi4py.run")
+    if run is not None:
+        if not isinstance(run.set_abort_status, _NotedAbort):
+            run.set_abort_status = _NotedAbort(run.set_abort_status)  # type: ignore[attr-defined]
+    elif comm.size > 1 and not isinstance(sys.excepthook, _AbortHook):
         sys.excepthook = _AbortHook(comm, sys.excepthook)
+
+
+def aborting() -> bool:
+    """Whether the end of this process will end all ranks: so it must not wait for them."""
+    noted = getattr(sys.modules.get("mpi4py.run"), "set_abort_status", None)
+    return isinstance(noted, _NotedAbort) and noted.called
 
 
 _Hook: TypeAlias = Callable[[type[BaseException], BaseException, TracebackType | None], object]
@@ -326,6 +336,18 @@ class _AbortHook:
         finally:
             sys.stderr.write(f"rank {self._comm.rank} of {self._comm.size} raised:\n{text.getvalue()}")
             self._comm.abort(1)
+
+
+class _NotedAbort:
+    """mpi4py's `set_abort_status`, which `python -m mpi4py` calls when a program ends by an exception."""
+
+    def __init__(self, set_abort_status: Callable[[object], None]) -> None:
+        self._set_abort_status = set_abort_status
+        self.called = False
+
+    def __call__(self, status: object) -> None:
+        self.called = not isinstance(status, SystemExit) or bool(status.code)
+        self._set_abort_status(status)
 
 
 @cache

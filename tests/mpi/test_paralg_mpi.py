@@ -57,3 +57,11 @@ def test_a_rank_that_exits_with_an_error_ends_them_all(mpirun, code, status, sai
     ended = mpirun(2, "exit.py", code)
     assert ended.status == status
     assert said in ended.stderr
+
+
+@pytest.mark.parametrize(("how", "status", "said"), [("raise", 1, "the trouble of rank"), ("exit", 3, "")])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_under_mpi4py_any_rank_that_fails_ends_them_all_though_rank_0_has_the_servers(mpirun, rank, how, status, said):
+    ended = mpirun(2, "quit.py", str(rank), how, module="mpi4py", deadline=20)
+    assert ended.status == status
+    assert said in ended.stderr

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paracel import comm
-from paracel.comm import Comm, SerialComm, install_abort_hook, under_mpi, world
+from paracel.comm import Comm, SerialComm, aborting, install_abort_hook, under_mpi, world
 from paracel.errors import LaunchError
 
 # As found in the environment of ranks; under other launchers' names a process is not a rank.
@@ -247,9 +247,25 @@ def test_a_hook_that_raises_does_not_keep_the_job_alive(hook):
 def test_no_hook_for_a_single_rank_or_under_mpi4py_itself(hook, serial):
     install_abort_hook(serial)
     assert sys.excepthook is sys.__excepthook__
-    hook.setitem(sys.modules, "mpi4py.run", SimpleNamespace())
+    hook.setitem(sys.modules, "mpi4py.run", SimpleNamespace(set_abort_status=print))
     install_abort_hook(FakeRank())
     assert sys.excepthook is sys.__excepthook__
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(1, True), (SystemExit(3), True), (SystemExit("no"), True), (SystemExit(0), False)]
+)
+def test_that_mpi4py_will_end_all_ranks_is_known(hook, status, expected):
+    told = []
+    run = SimpleNamespace(set_abort_status=told.append)
+    assert not aborting()
+    hook.setitem(sys.modules, "mpi4py.run", run)
+    for _ in range(2):
+        install_abort_hook(FakeRank())
+    assert not aborting()
+    run.set_abort_status(status)
+    assert told == [status]
+    assert aborting() is expected
 
 
 def test_arrays_of_one_rank_stay(serial):
