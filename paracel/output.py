@@ -5,6 +5,7 @@ with a list written `a|b` and a list of pairs `id:score|id:score`. Numbers are w
 equal; text is written as it is, UTF-8, unescaped. Nothing here knows servers or clients.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -33,7 +34,8 @@ def dump_vector(
     Each rank writes `<output>/<name><rank>`. With `merge`, all ranks call this together, and rank 0 writes what
     they all have, in the order of the ranks, to `<output>/<name>0`; it is there when the call returns in any
     rank, and an error in one rank is raised in all. Missing directories are made. A new file appears whole or
-    not at all; with `append`, it is added to.
+    not at all, and those of higher ranks, which an earlier job of more ranks has left, are removed (unless `name` ends
+    with a digit); with `append`, files are added to, and none is removed.
     """
     _dump(comm, lambda: _vector_text(values, sep), os.path.join(output, name), append, merge)
 
@@ -78,6 +80,23 @@ def _dump(comm: Comm, render: Callable[[], str], prefix: str, append: bool, merg
         _write_merged(comm, render, f"{prefix}0", append)
     else:
         _write(f"{prefix}{comm.rank}", [_encoded(render)], append)
+    if comm.rank == 0 and not append:
+        _remove_older(prefix, 1 if merge else comm.size)
+
+
+def _remove_older(prefix: str, ranks: int) -> None:
+    """Remove the files that ranks from number `ranks` on have written: else `prefix*` would be of two jobs.
+
+    After a name that ends with a digit it cannot be told what of the number is the rank: then nothing is removed.
+    """
+    folder, name = os.path.split(prefix)
+    if name[-1:].isdecimal():
+        return
+    for file in os.listdir(folder or "."):
+        number = file.removeprefix(name)
+        if file.startswith(name) and number.isdecimal() and number == str(int(number)) and int(number) >= ranks:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, file))
 
 
 def _write_merged(comm: Comm, render: Callable[[], str], path: str, append: bool) -> None:

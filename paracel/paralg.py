@@ -312,8 +312,9 @@ class paralg:  # noqa: N801 - Paracel's name
     def paracel_load(self, source: Source, *, schedule: str = "static") -> list[str]:
         """The lines of this worker's part of the files; each line is in one part.
 
-        `source` is a path, a directory, a glob, a URL, or a list of them. With `schedule="dynamic"` workers take a
-        chunk at a time, as they ask; all workers call it then.
+        `source` is a path, a directory, a glob, a URL, or a list of them. Each worker looks for itself how long the
+        files are, so they must not grow meanwhile (`paracel.loading.load_lines` lets worker 0 look for all). With
+        `schedule="dynamic"` workers take a chunk at a time, as they ask; all workers call it then.
         """
         return [line for lines in self._parts(source, schedule) for line in lines]
 
@@ -392,13 +393,16 @@ class paralg:  # noqa: N801 - Paracel's name
     def paracel_dump_vector(
         self, values: Iterable[Any], name: str, sep: str = "\n", *, append: bool = False, merge: bool = False
     ) -> None:
-        """Write values, joined by `sep`, to the file `<output>/<name><worker>`; with `merge`, all workers' to one."""
+        """Write values, joined by `sep`, to the file `<output>/<name><worker>`; with `merge`, all workers' to one.
+
+        Such files of workers that an earlier job had more are removed, unless it is to `append`.
+        """
         output.dump_vector(self._job.comm, values, self._folder, name, sep, append=append, merge=merge)
 
     def paracel_dump_dict(
         self, mapping: Mapping[Any, Any], name: str, sep: str = "\t", *, append: bool = False, merge: bool = False
     ) -> None:
-        """Write a line `key<sep>value` for each item to `<output>/<name><worker>`; `merge`: all workers' to one."""
+        """Write a line `key<sep>value` for each item, to files as in `paracel_dump_vector`."""
         output.dump_dict(self._job.comm, mapping, self._folder, name, sep, append=append, merge=merge)
 
     @property

@@ -18,10 +18,12 @@ from pathlib import Path
 from types import TracebackType
 
 from paracel import comm, wire
+from paracel.errors import ParacelError
 from paracel.messages import Envelope, Goodbye
 from paracel.transport import Link
 
 _MEGABYTE = 1 << 20
+_LIBRARY = Path(comm.__file__).parent
 _GOODBYE_SECONDS = 1.0
 
 
@@ -85,7 +87,10 @@ def limit_memory(megabytes: int) -> None:
 
 
 class _Excepthook:
-    """Prints a traceback from the script's first frame on, in one write, so that workers' tracebacks stay apart."""
+    """Prints a traceback from the script's first frame on, in one write, so that workers' tracebacks stay apart.
+
+    Of an error that this library raises on purpose its own frames are left out: they would hide what it says.
+    """
 
     def __init__(self, script: str, ranks: comm.Comm, memory_mb: int | None) -> None:
         self._script = script
@@ -95,7 +100,10 @@ class _Excepthook:
 
     def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         sys.stdout.flush()
-        text = "".join(traceback.format_exception(kind, error, self._from_script(trace)))
+        told = traceback.TracebackException(kind, error, self._from_script(trace))
+        if isinstance(error, ParacelError):
+            _leave_out_own(told)
+        text = "".join(told.format())
         sys.stderr.write(self._name + text + self._hint(error))
         sys.stderr.flush()
 
@@ -109,6 +117,14 @@ class _Excepthook:
         while first is not None and first.tb_frame.f_code.co_filename != self._script:
             first = first.tb_next
         return first or trace
+
+
+def _leave_out_own(told: traceback.TracebackException) -> None:
+    frames = [frame for frame in told.stack if not Path(frame.filename).is_relative_to(_LIBRARY)]
+    told.stack = traceback.StackSummary.from_list(frames)
+    for earlier in (told.__cause__, told.__context__):
+        if earlier is not None:
+            _leave_out_own(earlier)
 
 
 if __name__ == "__main__":

@@ -107,6 +107,20 @@ def test_a_traceback_begins_with_the_script(run, tmp_path):
     assert done.stderr.endswith("ValueError: x\n")
 
 
+def test_of_an_error_that_the_library_raises_only_the_scripts_frames_are_shown(run):
+    done = run(
+        "import paracel\ntry:\n    paracel.connect(servers=0)\nexcept paracel.ConfigError as error:\n    raise\n"
+    )
+    assert done.stderr.count(", line ") == 1
+    assert "line 3, in <module>" in done.stderr
+    assert "paracel.errors.ConfigError: servers=0" in done.stderr
+
+
+def test_of_other_errors_all_frames_are_shown(run):
+    done = run("import json\njson.loads('{')\n")
+    assert "json/decoder.py" in done.stderr
+
+
 def test_a_script_that_does_not_compile_is_shown(run):
     done = run("def f(:\n")
     assert done.returncode == 1

@@ -82,8 +82,8 @@ def test_any_text_is_written_as_it_is(comm, tmp_path):
 
 
 def test_each_rank_has_its_file_and_merge_is_in_rank_0s(third, comm, tmp_path):
-    dump_vector(third, [1], tmp_path, "v_")
     dump_vector(comm, [2], tmp_path, "v_", merge=True)
+    dump_vector(third, [1], tmp_path, "v_")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"v_0": "2\n", "v_2": "1\n"}
 
 
@@ -103,6 +103,28 @@ def test_directories_are_made_and_no_output_is_the_working_directory(comm, tmp_p
     monkeypatch.chdir(tmp_path)
     dump_vector(comm, [1], "", "v_")
     assert (tmp_path / "v_0").read_text() == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("size", "settings", "kept"),
+    [
+        (2, {}, ["v_0", "v_1", "v_01", "v_x", "v_2_0", "w_2"]),
+        (2, {"merge": True}, ["v_0", "v_01", "v_x", "v_2_0", "w_2"]),
+        (2, {"append": True}, ["v_0", "v_1", "v_2", "v_13", "v_01", "v_x", "v_2_0", "w_2"]),
+    ],
+)
+def test_files_of_ranks_that_are_no_more_are_removed(comm, tmp_path, monkeypatch, size, settings, kept):
+    for name in ["v_1", "v_2", "v_13", "v_01", "v_x", "v_2_0", "w_2"]:
+        (tmp_path / name).write_text("old\n")
+    monkeypatch.setattr(comm, "size", size)
+    dump_vector(comm, [1], tmp_path, "v_", **settings)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_after_a_name_that_ends_with_a_digit_nothing_is_removed(comm, tmp_path):
+    dump_vector(comm, [1], tmp_path, "round15")
+    dump_vector(comm, [2], tmp_path, "round1")
+    assert sorted(os.listdir(tmp_path)) == ["round10", "round150"]
 
 
 @pytest.mark.parametrize("merge", [False, True])
