@@ -98,7 +98,7 @@ def _timed(call: "Callable[Concatenate[Comm, P], T]") -> "Callable[Concatenate[C
 
     @wraps(call)
     def timed(self: "Comm", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with self.stopwatch.communicating():
+        with self.stopwatch.communicating:
             return call(self, *args, **kwargs)
 
     return timed
@@ -124,7 +124,7 @@ class Comm:
         """Wait until every rank is here. A long wait in a barrier that has a name is logged."""
         if self._own is None:
             return
-        with self.stopwatch.waiting():
+        with self.stopwatch.waiting:
             self._barrier(name)
 
     def _barrier(self, name: str) -> None:
@@ -241,7 +241,7 @@ class Comm:
         assert self._own is not None
         for begin in range(0, size, _PIECE):
             piece = bytearray(min(_PIECE, size - begin))
-            with self.stopwatch.communicating():
+            with self.stopwatch.communicating:
                 self._own.Recv(piece, sender)
             yield piece
 

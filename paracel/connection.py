@@ -128,7 +128,7 @@ class Connection:
 
     def run(self, start: Callable[[], Pending]) -> Any:
         """Ask, wait, and return the outcome."""
-        with self.lock, self.stopwatch.communicating():
+        with self.lock, self.stopwatch.communicating:
             pending = self.start(start)
             if not pending.done:
                 self._serve(pending, None)
@@ -137,7 +137,7 @@ class Connection:
     def start(self, start: Callable[[], Pending]) -> Pending:
         """Ask, and send what is to be sent."""
         self.check_usable()
-        with self.stopwatch.communicating():
+        with self.stopwatch.communicating:
             pending = start()
             self._send_outbox()
         if self.session.held and not self._helper.is_alive():
@@ -166,7 +166,7 @@ class Connection:
         """Serve the sockets until the outcome is there; WaitTimeout after `timeout` seconds."""
         if pending.done:
             return
-        with self.lock, self.stopwatch.communicating():
+        with self.lock, self.stopwatch.communicating:
             self.check_usable()
             self._serve(pending, timeout)
 
@@ -183,7 +183,7 @@ class Connection:
 
     def look(self) -> None:
         """Send everything that waits, and take the replies that are here, without blocking."""
-        with self.lock, self.stopwatch.communicating():
+        with self.lock, self.stopwatch.communicating:
             self.check_usable()
             self.session.flush()
             self.advance()
@@ -200,7 +200,7 @@ class Connection:
         deadline = math.inf if self._timeout is None else time.monotonic() + self._timeout
         if not self._in_debt():
             return
-        with self.stopwatch.communicating():
+        with self.stopwatch.communicating:
             self._pay_back(deadline)
 
     def _pay_back(self, deadline: float) -> None:
@@ -222,13 +222,19 @@ class Connection:
     def _receive(self, seconds: float) -> None:
         """Wait for a message and take all that is here. News from the coordinator may come while servers are silent."""
         links = self._awaited()
-        parked = any(channel.parked for channel in self.session.channels.values())
-        with self.stopwatch.waiting(truly=parked):
-            quick = len(links) == 1 and links[0].wait(min(seconds, QUIET_SECONDS))
-            ready = links if quick else wait_any([*links, self._coordinator], seconds)
+        if any(channel.parked for channel in self.session.channels.values()):
+            with self.stopwatch.waiting:
+                ready = self._wait(links, seconds)
+        else:
+            ready = self._wait(links, seconds)
         for link in ready:
             self._drain(link)
         self._tick()
+
+    def _wait(self, links: list[Link], seconds: float) -> list[Link]:
+        if len(links) == 1 and links[0].wait(min(seconds, QUIET_SECONDS)):
+            return links
+        return wait_any([*links, self._coordinator], seconds)
 
     def _tick(self) -> None:
         """About once a second, ask after what is awaited."""

@@ -1,8 +1,6 @@
 """Where the time of a process goes: its own work, talk with servers and other ranks, or waiting for other workers."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -40,40 +38,49 @@ class Times:
 
 
 class Stopwatch:
-    """Takes the times of one process, from now on. One thread at a time may be within its methods."""
+    """Takes the times of one process, from now on. One thread at a time may be within `communicating` and `waiting`.
+
+    Within the first, which may be nested, all that is not waiting is communication. Within the second the process waits
+    for other workers. Both are objects that are used again and again: a call of a server takes only microseconds.
+    """
 
     def __init__(self) -> None:
         self._begun = time.perf_counter()
-        self._communication = self._waiting = 0.0
-        self._depth = 0
+        self.waiting = _Waiting()
+        self.communicating = _Communicating(self.waiting)
 
     def times(self) -> Times:
         """What was spent so far."""
-        return Times(time.perf_counter() - self._begun, self._communication, self._waiting)
+        return Times(time.perf_counter() - self._begun, self.communicating.seconds, self.waiting.seconds)
 
-    @contextmanager
-    def communicating(self) -> Iterator[None]:
-        """Within it, all that is not waiting is communication. May be nested: then the outermost counts."""
+
+class _Waiting:
+    __slots__ = ("_began", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *_error: object) -> None:
+        self.seconds += time.perf_counter() - self._began
+
+
+class _Communicating:
+    __slots__ = ("_began", "_depth", "_waited", "_waiting", "seconds")
+
+    def __init__(self, waiting: _Waiting) -> None:
+        self._waiting = waiting
+        self.seconds = self._began = self._waited = 0.0
+        self._depth = 0
+
+    def __enter__(self) -> None:
         self._depth += 1
-        if self._depth > 1:
-            try:
-                yield
-            finally:
-                self._depth -= 1
-            return
-        waited, began = self._waiting, time.perf_counter()
-        try:
-            yield
-        finally:
-            self._depth -= 1
-            self._communication += time.perf_counter() - began - (self._waiting - waited)
+        if self._depth == 1:
+            self._began, self._waited = time.perf_counter(), self._waiting.seconds
 
-    @contextmanager
-    def waiting(self, *, truly: bool = True) -> Iterator[None]:
-        """Within it, the process waits for other workers, unless not `truly`."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            if truly:
-                self._waiting += time.perf_counter() - began
+    def __exit__(self, *_error: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self.seconds += time.perf_counter() - self._began - (self._waiting.seconds - self._waited)

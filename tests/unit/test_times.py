@@ -23,15 +23,14 @@ def pass_time(monkeypatch):
 def test_what_is_neither_communication_nor_waiting_is_compute(pass_time):
     stopwatch = Stopwatch()
     pass_time(4)
-    with stopwatch.communicating():
+    with stopwatch.communicating:
         pass_time(2)
-        with stopwatch.communicating():
+        with stopwatch.communicating:
             pass_time(1)
-            with stopwatch.waiting():
+            with stopwatch.waiting:
                 pass_time(8)
-        with stopwatch.waiting(truly=False):
-            pass_time(16)
-    with stopwatch.waiting():
+        pass_time(16)
+    with stopwatch.waiting:
         pass_time(32)
     taken = stopwatch.times()
     assert taken == Times(63, 19, 40)
@@ -42,7 +41,7 @@ def test_an_error_ends_what_it_was_within(pass_time):
     stopwatch = Stopwatch()
 
     def fail():
-        with stopwatch.communicating(), stopwatch.waiting():
+        with stopwatch.communicating, stopwatch.waiting:
             pass_time(1)
             raise OSError("gone")
 
