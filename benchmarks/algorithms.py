@@ -63,13 +63,16 @@ JOBS = [
         {"n": 2_000, "columns": 10, "rounds": 5},
         "dgd",
     ),
-    Job(
-        "matrix_factorization",
-        "matrix factorisation, {n:,} ratings, k = 5, {rounds} rounds, staleness 3",
-        "input={data}/ratings.txt test_input={data}/test.txt predict_input= rounds={rounds}",
-        (RATINGS,),
-        {"n": 200_000, "rounds": 30},
-        {"n": 2_000, "rounds": 3},
+    *(
+        Job(
+            "matrix_factorization",
+            "matrix factorisation, {n:,} ratings, k = 5, {rounds} rounds of {batches} batches, staleness 3",
+            "input={data}/ratings.txt test_input={data}/test.txt predict_input= rounds={rounds} batches={batches}",
+            (RATINGS,),
+            {"n": n, "rounds": rounds, "batches": batches},
+            {"n": 2_000, "rounds": 3, "batches": 2},
+        )
+        for n, rounds, batches in ((200_000, 30, 20), (2_000_000, 10, 200))
     ),
     Job(
         "kmeans",

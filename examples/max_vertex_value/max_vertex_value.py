@@ -78,6 +78,11 @@ class MaxVertexValue(paracel.paralg):
 
     def solve(self) -> None:
         graph = self.paracel_load_as_graph(self.input, self.separator)
+        if graph.ids.dtype.kind == "U":
+            raise paracel.ConfigError(
+                f"vertices of input={self.input!r} are text, as {graph.ids[0].item()!r}; a vertex begins with its id "
+                "as its value, so ids must be whole numbers"
+            )
         found = pregel.run(self, PROGRAMS[self.method](), graph)
         everyone = self.comm.gather(np.unique(found.values, return_counts=True))
         if self.worker_id == 0:

@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike
 from paracel.checks import check_count
 from paracel.errors import ConfigError
 from paracel.graphs.compressed import Positions
-from paracel.graphs.edges import Graph, Vertex, row_of
+from paracel.graphs.edges import Edges, Graph, Vertex, row_of
 from paracel.graphs.ids import Ids, as_ids, joined, numbered
+from paracel.graphs.outside import check_networkx, coordinates_of, library
 
 #: So that the product of two numbers of vertices fits 64 bits.
 MOST_CONTINUOUS = 1 << 31
@@ -38,8 +39,8 @@ class _TwoSided(Graph):
         return row_of(edges, self._position(w, self._heads_of), self._tails_of)
 
     def avg_degree(self) -> float:
-        """Edges for each vertex on the left."""
-        return self.e() / self.v()
+        """Edges for each vertex on the left; 0 without vertices."""
+        return self.e() / max(self.v(), 1)
 
 
 class bigraph(_TwoSided):  # noqa: N801 - Paracel's name
@@ -53,7 +54,7 @@ class bigraph(_TwoSided):  # noqa: N801 - Paracel's name
     @classmethod
     def from_scipy(cls, matrix: Any, left: ArrayLike | None = None, right: ArrayLike | None = None) -> Self:
         """From a scipy sparse matrix; ids name its rows and columns (None: 0, 1, ...). Empty ones are left out."""
-        coordinates = matrix.tocoo()
+        coordinates = coordinates_of(matrix)
         sides = [np.arange(n) if ids is None else as_ids(ids) for n, ids in zip(matrix.shape, (left, right))]
         if matrix.shape != tuple(map(len, sides)):
             raise ConfigError(f"a matrix of shape {matrix.shape} with {len(sides[0])} and {len(sides[1])} ids")
@@ -84,12 +85,10 @@ class bigraph(_TwoSided):  # noqa: N801 - Paracel's name
 
         Needs networkx; ConfigError where an id is on both sides, which are the same vertex there.
         """
-        from networkx import Graph as NetworkxGraph
-
+        made = library("networkx", "to_networkx()").Graph()
         both = self.left_vertex_set() & self.right_vertex_set()
         if both:
             raise ConfigError(f"{len(both)} ids are on both sides, as {min(both)!r}; tell them apart, as 'u1' and 'i1'")
-        made = NetworkxGraph()
         made.add_nodes_from(self.left_ids.tolist(), bipartite=0)
         made.add_nodes_from(self.right_ids.tolist(), bipartite=1)
         made.add_weighted_edges_from(self.dump2triples())
@@ -98,6 +97,7 @@ class bigraph(_TwoSided):  # noqa: N801 - Paracel's name
     @classmethod
     def from_networkx(cls, graph: Any, weight: str = "weight") -> Self:
         """From a networkx graph whose vertices have the attribute `bipartite`; vertices without edges are left out."""
+        check_networkx(graph)
         sides = dict(graph.nodes(data="bipartite"))
         ends = [(v, w, given) if sides[v] == 0 else (w, v, given) for v, w, given in graph.edges(data=weight)]
         wrong = [(v, w) for v, w, _ in ends if (sides[v], sides[w]) != (0, 1)]
@@ -117,10 +117,22 @@ class bigraph_continuous(_TwoSided):  # noqa: N801 - Paracel's name
         self._tails_of, self._heads_of = np.arange(left), np.arange(right)
         self._changed = True
 
+    def add_edge(self, v: Vertex, w: Vertex, weight: float = 1.0) -> None:
+        """Add the edge from `v` to `w`."""
+        for side, id in (("left", v), ("right", w)):
+            if not isinstance(id, int | np.integer) or isinstance(id, bool) or not 0 <= id < MOST_CONTINUOUS:
+                raise _not_continuous(side, id)
+        super().add_edge(v, w, weight)
+
+    def _checked(self, tails: ArrayLike, heads: ArrayLike, weights: ArrayLike | None) -> Edges:
+        edges = super()._checked(tails, heads, weights)
+        for side, ids in zip(("left", "right"), edges[:2], strict=True):
+            wrong = ids if ids.dtype.kind != "i" else ids[(ids < 0) | (ids >= MOST_CONTINUOUS)]
+            if len(wrong):
+                raise _not_continuous(side, wrong[0].item())
+        return edges
+
     def _number(self, tails: Ids, heads: Ids) -> tuple[Positions, Positions]:
-        for ids in (tails, heads):
-            if ids.dtype.kind != "i" or (len(ids) and not 0 <= ids.min() <= ids.max() < MOST_CONTINUOUS):
-                raise ConfigError("vertices of a bigraph_continuous are 0, 1, ... below 2**31; a bigraph has others")
         self._tails_of = np.arange(max(len(self._tails_of), int(tails.max(initial=-1)) + 1))
         self._heads_of = np.arange(max(len(self._heads_of), int(heads.max(initial=-1)) + 1))
         return tails, heads
@@ -128,7 +140,14 @@ class bigraph_continuous(_TwoSided):  # noqa: N801 - Paracel's name
     @classmethod
     def from_scipy(cls, matrix: Any) -> Self:
         """From a scipy sparse matrix or array of (left, right)."""
-        coordinates = matrix.tocoo()
+        coordinates = coordinates_of(matrix)
         made = cls(left=matrix.shape[0], right=matrix.shape[1])
         made.add_edges(coordinates.row, coordinates.col, coordinates.data)
         return made
+
+
+def _not_continuous(side: str, id: object) -> ConfigError:
+    return ConfigError(
+        f"id {id!r} on the {side} of a bigraph_continuous; allowed: whole numbers from 0, below 2**31; a bigraph has "
+        "any ids"
+    )

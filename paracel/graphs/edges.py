@@ -1,7 +1,7 @@
 """What all graph types share: edges are collected as they come, and compressed when somebody asks."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from paracel.errors import ConfigError
 from paracel.graphs.compressed import Compressed, Positions, Weights
 from paracel.graphs.ids import Ids, as_ids, joined, positions_of
+from paracel.graphs.outside import library
 
 Vertex: TypeAlias = str | int
 #: (v, w) or (v, w, weight).
@@ -25,7 +26,8 @@ class Graph(ABC):
     """A graph whose vertices are text or whole numbers of 64 bits, and whose edges have a weight, 1.0 unless given.
 
     Where an edge comes again, the last weight counts. Edges may be added at any time; the next question puts them in
-    order, all at once. A question about a vertex that is not there raises ConfigError.
+    order, all at once. A question about a vertex that is not there raises ConfigError, and so does what is no edge: a
+    weight may be infinite, but not NaN, which compares with nothing.
     """
 
     def __init__(self, edges: Iterable[Edge] | Mapping[Any, Mapping[Any, float]] = ()) -> None:
@@ -37,10 +39,9 @@ class Graph(ABC):
         self._changed = False
         self._compressed = Compressed.of(_NONE, _NONE, np.empty(0), (0, 0))
         self._transposed: Compressed | None = None
-        if isinstance(edges, Mapping):
-            edges = [(v, w, weight) for v, others in edges.items() for w, weight in others.items()]
-        for edge in edges:
+        for edge in _edges_in(edges):
             self.add_edge(*edge)
+        self._collect()  # so that what is wrong is told here
 
     @classmethod
     def from_edges(cls, tails: ArrayLike, heads: ArrayLike, weights: ArrayLike | None = None) -> Self:
@@ -67,19 +68,26 @@ class Graph(ABC):
     def add_edges(self, tails: ArrayLike, heads: ArrayLike, weights: ArrayLike | None = None) -> None:
         """Add many edges: arrays of ids, shape (n,), and of weights (None: all 1.0)."""
         self._collect()
-        sources, targets = as_ids(tails), as_ids(heads)
-        given = np.ones(len(sources)) if weights is None else np.array(weights, np.float64)
-        if not sources.shape == targets.shape == given.shape:
-            raise ConfigError(f"{len(sources)} tails, {len(targets)} heads and weights of shape {given.shape}")
-        self._parts.append((sources, targets, given))
+        self._parts.append(self._checked(tails, heads, weights))
         self._changed = True
 
     def _collect(self) -> None:
         """Make arrays of the edges that came one by one, in their place among the others."""
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            tails, heads, weights = map(list, zip(*waiting, strict=True))
-            self._parts.append((as_ids(tails), as_ids(heads), np.array(weights, np.float64)))
+        if self._waiting:
+            self._parts.append(self._checked(*map(list, zip(*self._waiting, strict=True))))
+            self._waiting = []
+
+    def _checked(self, tails: ArrayLike, heads: ArrayLike, weights: ArrayLike | None) -> Edges:
+        """Edges as arrays; ConfigError for what cannot be one."""
+        sources, targets = as_ids(tails), as_ids(heads)
+        given = np.ones(len(sources)) if weights is None else _numbers_in(weights)
+        if not sources.shape == targets.shape == given.shape:
+            raise ConfigError(f"{len(sources)} tails, {len(targets)} heads and weights of shape {given.shape}")
+        if np.isnan(given).any():
+            at = int(np.isnan(given).argmax())
+            edge, weight = (sources[at].item(), targets[at].item()), np.asarray(weights, object)[at]
+            raise ConfigError(f"the weight of edge {edge} is {weight!r}; allowed: numbers, infinite ones too, no NaN")
+        return sources, targets, given
 
     def _order(self) -> None:
         if self._changed:
@@ -124,9 +132,7 @@ class Graph(ABC):
 
     def to_scipy(self) -> Any:
         """The weights as a scipy CSR array, rows and columns numbered as the ids are; needs scipy."""
-        from scipy.sparse import csr_array
-
-        edges = self.compressed
+        csr_array, edges = library("scipy.sparse", "to_scipy()").csr_array, self.compressed
         return csr_array((edges.weights, edges.columns, edges.starts), shape=(edges.height, edges.width))
 
     # --- Paracel's questions ----------------------------------------------------------------------------------------
@@ -169,6 +175,40 @@ class Graph(ABC):
         if position < 0:
             raise ConfigError(f"no vertex {v!r} in this graph, which has {_described(ids)}")
         return int(position)
+
+
+def _edges_in(given: Any) -> Iterator[Edge]:
+    """The edges that a graph is made with; ConfigError for what are none."""
+    if isinstance(given, Mapping):
+        for v, others in given.items():
+            if not isinstance(others, Mapping):
+                raise ConfigError(f"the edges of {v!r} are {others!r:.80}; allowed: a dict of weights, {{w: weight}}")
+            yield from ((v, w, weight) for w, weight in others.items())
+    elif isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ConfigError(
+            f"edges are {given!r:.80}; allowed: pairs (v, w) or triples (v, w, weight), or a dict "
+            "{v: {w: weight}}; paracel_load_as_graph loads a file"
+        )
+    else:
+        for number, edge in enumerate(given):
+            if isinstance(edge, str | bytes) or not isinstance(edge, Sized) or len(edge) not in (2, 3):
+                raise ConfigError(f"edge {number} is {edge!r:.80}; allowed: (v, w), or (v, w, weight)")
+            yield edge  # type: ignore[misc]
+
+
+def _numbers_in(weights: ArrayLike) -> Weights:
+    """Weights as an array of their own, with NaN for what is no number."""
+    try:
+        return np.array(weights, np.float64)
+    except (TypeError, ValueError):
+        return np.array([_number(each) for each in np.asarray(weights, object).ravel()])
+
+
+def _number(given: Any) -> float:
+    try:
+        return float(given)
+    except (TypeError, ValueError):
+        return np.nan
 
 
 def row_of(edges: Compressed, number: int, ids: NDArray[Any]) -> dict[Any, float]:

@@ -19,9 +19,13 @@ _FLAGS_EACH = 8
 
 def as_ids(given: Any) -> Ids:
     """Ids as an array of one dimension, int64 or text; ConfigError for anything else, also for both in one."""
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except ValueError:  # of lists or tuples, not all as long
+        array = np.asarray(given, object)
     if array.ndim != 1:
-        raise ConfigError(f"ids of shape {array.shape}; allowed: one dimension")
+        first = f", as {next(iter(given))!r:.80}" if array.ndim > 1 and array.size else ""
+        raise ConfigError(f"ids of shape {array.shape}{first}; allowed: one dimension, of whole numbers or of text")
     if array.size == 0:
         return np.empty(0, _kept(array))
     if array.dtype.kind in "OT" or (array.dtype.kind == "U" and not isinstance(given, np.ndarray)):
@@ -29,7 +33,9 @@ def as_ids(given: Any) -> Ids:
     if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
         raise ConfigError(f"the id {array.max()} does not fit 64 bits with a sign; make ids text, or number them anew")
     if array.dtype.kind not in "iuU":
-        raise ConfigError(f"ids of {array.dtype}, as {array[0]!r}; allowed: whole numbers of 64 bits, or all text")
+        raise ConfigError(
+            f"ids of {array.dtype}, as {array[:1].tolist()[0]!r}; allowed: whole numbers of 64 bits, or all text"
+        )
     return array.astype(_kept(array), copy=False)
 
 

@@ -10,6 +10,7 @@ from paracel.errors import ConfigError
 from paracel.graphs.compressed import Compressed, Positions, Weights
 from paracel.graphs.edges import Edge, Edges, Graph, Vertex, row_of
 from paracel.graphs.ids import Ids, as_ids, joined, numbered
+from paracel.graphs.outside import check_networkx, coordinates_of, library
 
 
 class _OneSided(Graph):
@@ -35,7 +36,7 @@ class _OneSided(Graph):
     @classmethod
     def from_scipy(cls, matrix: Any, ids: ArrayLike | None = None) -> Self:
         """From a square scipy sparse matrix or array; `ids`, shape (n,), name its rows (None: 0 to n - 1)."""
-        coordinates = matrix.tocoo()
+        coordinates = coordinates_of(matrix)
         names = np.arange(matrix.shape[0]) if ids is None else as_ids(ids)
         if matrix.shape != (len(names), len(names)):
             raise ConfigError(f"a matrix of shape {matrix.shape} with {len(names)} ids; a graph's matrix is square")
@@ -46,6 +47,7 @@ class _OneSided(Graph):
     @classmethod
     def from_networkx(cls, graph: Any, weight: str = "weight") -> Self:
         """From a networkx graph; an edge without the attribute `weight` has the weight 1.0."""
+        check_networkx(graph)
         directed = graph.to_directed() if cls is digraph else graph
         made = cls((v, w, 1.0 if given is None else given) for v, w, given in directed.edges(data=weight))
         made.add_vertices(list(graph.nodes))
@@ -97,8 +99,8 @@ class digraph(_OneSided):  # noqa: N801 - Paracel's name
         return row_of(edges, self._position(v, self._heads_of), self._tails_of)
 
     def avg_degree(self) -> float:
-        """Edges for each vertex."""
-        return self.e() / self.v()
+        """Edges for each vertex; 0 without vertices."""
+        return self.e() / max(self.v(), 1)
 
     def reverse(self) -> None:
         """Turn every edge around."""
@@ -106,9 +108,7 @@ class digraph(_OneSided):  # noqa: N801 - Paracel's name
 
     def to_networkx(self) -> Any:
         """A networkx DiGraph with the attribute `weight`; needs networkx."""
-        from networkx import DiGraph
-
-        return self._to_networkx(DiGraph())
+        return self._to_networkx(library("networkx", "to_networkx()").DiGraph())
 
 
 class undirected_graph(_OneSided):  # noqa: N801 - Paracel's name
@@ -148,11 +148,9 @@ class undirected_graph(_OneSided):  # noqa: N801 - Paracel's name
         return int(self.degrees().max(initial=0))
 
     def avg_degree(self) -> float:
-        """The ends of all edges for each vertex."""
-        return 2 * self.e() / self.v()
+        """The ends of all edges for each vertex; 0 without vertices."""
+        return 2 * self.e() / max(self.v(), 1)
 
     def to_networkx(self) -> Any:
         """A networkx Graph with the attribute `weight`; needs networkx."""
-        from networkx import Graph as NetworkxGraph
-
-        return self._to_networkx(NetworkxGraph())
+        return self._to_networkx(library("networkx", "to_networkx()").Graph())

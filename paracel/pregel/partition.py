@@ -14,6 +14,7 @@ from paracel.errors import ConfigError
 from paracel.graphs import Graph, digraph, undirected_graph
 from paracel.graphs.compressed import Compressed, Positions, rising_order
 from paracel.graphs.ids import Ids, hashes_of, numbered
+from paracel.pregel.agreement import together
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class Partition:
     """One worker's vertices, numbered from `first` on among `count` of all workers, and the edges that begin there.
 
     `edges` has a row for each of `ids`, which rise; its columns are positions in `targets`, the rising numbers of the
-    vertices that edges lead to. `firsts`, shape (workers,), are all workers' first numbers.
+    vertices that edges lead to. `firsts`, shape (workers,), are all workers' first numbers. `directed` says whether it
+    was a digraph.
     """
 
     ids: Ids
@@ -30,6 +32,7 @@ class Partition:
     edges: Compressed
     targets: Positions
     firsts: Positions
+    directed: bool
 
     @property
     def own(self) -> slice:
@@ -41,13 +44,15 @@ def partition(comm: Any, graph: Graph) -> Partition:
     """Spread a graph, of which each worker brings any part of the edges. Collective.
 
     `comm` is mpi4py's communicator, as `paralg.comm`, or None for this process alone. Of an edge that several workers
-    bring, the weight of the last worker counts. ConfigError if the graph has two sides, or if the ids of some workers
-    are text and those of others are numbers.
+    bring, the weight of the last worker counts. ConfigError, in all workers, if the graph has two sides, or if those of
+    some workers are directed and those of others are not, or have text for ids and those of others numbers.
     """
-    if not isinstance(graph, digraph | undirected_graph):
-        raise ConfigError(f"a {type(graph).__name__} cannot be spread; allowed: digraph, undirected_graph")
     with ranks_of(comm) as ranks:
-        edges, ids = graph.compressed, _alike(ranks, graph.ids)
+        edges, own_ids = together(ranks, lambda: _parts_of(graph))
+        directed = isinstance(graph, digraph)
+        if len(set(ranks.allgather_json(directed))) > 1:
+            raise ConfigError("some workers bring a digraph, and others an undirected_graph; bring the same in all")
+        ids = _alike(ranks, own_ids)
         owners = (hashes_of(ids) % np.uint64(ranks.size)).astype(np.int64)
         asking = _Exchange(ranks, owners)
         own, places = numbered(asking.send(ids))
@@ -59,7 +64,7 @@ def partition(comm: Any, graph: Graph) -> Partition:
         tails, heads, weights = map(sending.send, (numbers[edges.rows], numbers[edges.columns], edges.weights))
     targets, columns = numbered(heads)
     kept = Compressed.of(tails - first, columns, weights, (len(own), len(targets)))
-    return Partition(own, first, int(counts.sum()), kept, targets, firsts)
+    return Partition(own, first, int(counts.sum()), kept, targets, firsts, directed)
 
 
 def target_ids(comm: Any, spread: Partition) -> Ids:
@@ -67,6 +72,12 @@ def target_ids(comm: Any, spread: Partition) -> Ids:
     with ranks_of(comm) as ranks:
         asking = _Exchange(ranks, np.searchsorted(spread.firsts, spread.targets, "right") - 1)
         return asking.reply(spread.ids[asking.send(spread.targets) - spread.first])
+
+
+def _parts_of(graph: object) -> tuple[Compressed, Ids]:
+    if not isinstance(graph, digraph | undirected_graph):
+        raise ConfigError(f"a {type(graph).__name__} cannot be spread; allowed: digraph, undirected_graph")
+    return graph.compressed, graph.ids
 
 
 def _alike(ranks: Comm, ids: Ids) -> Ids:

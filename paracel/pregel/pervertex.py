@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ class PerVertexProgram(VertexProgram):
 
     def initial(self, vertices: Vertices) -> Array:
         """`initial_value` of each."""
-        return np.array([self.initial_value(id) for id in vertices.ids.tolist()])
+        return _numbers([self.initial_value(id) for id in vertices.ids.tolist()], "initial_value returned")
 
     def compute(self, vertices: Vertices, messages: Array) -> tuple[Array, EdgeMessages]:
         """`compute_vertex` of each."""
@@ -93,5 +94,14 @@ class PerVertexProgram(VertexProgram):
             sent += [(begin + place, each) for place, each in vertex.sent]
             begin = end
         vertices.vote_to_halt([vertex.halted for vertex in seen])
-        along = np.array([each for _, each in sent], self.dtype)
-        return np.array([vertex.value for vertex in seen]), EdgeMessages(along, [place for place, _ in sent])
+        along = _numbers([each for _, each in sent], "compute_vertex sent")
+        values = _numbers([vertex.value for vertex in seen], "compute_vertex set vertex.value =")
+        return values, EdgeMessages(along, [place for place, _ in sent])
+
+
+def _numbers(given: list[Any], what: str) -> Array:
+    """What vertices gave as an array; ConfigError tells `what` it was of the first that gave no number."""
+    for each in given:
+        if not isinstance(each, Number | np.bool_):
+            raise ConfigError(f"{what} {each!r:.80}; allowed: numbers")
+    return np.array(given)

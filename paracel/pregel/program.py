@@ -1,7 +1,7 @@
 """What one writes: vertex programs over arrays, and what they see of the vertices. No tables and no workers here."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
@@ -81,12 +81,16 @@ class Vertices:
     def per_edge(self, values: ArrayLike) -> Array:
         """A value for each vertex, shape (n,), repeated for each of its edges; what is masked stays masked."""
         array = np.ma.asarray(values) if np.ma.isMaskedArray(values) else np.asarray(values)
+        self._check_shape("per_edge", array)
         repeated: Array = array.repeat(self.out_degrees)
         return repeated
 
     def vote_to_halt(self, where: ArrayLike = True) -> None:
         """Be inactive, all or where this is true, shape (n,), until a message comes."""
-        self.halting |= np.asarray(where, np.bool_)
+        mask = np.asarray(where, np.bool_)
+        if mask.ndim:
+            self._check_shape("vote_to_halt", mask)
+        self.halting |= mask
 
     def aggregate(self, name: str, values: ArrayLike) -> None:
         """Give a number or an array of them to an aggregator: all see the outcome in the next superstep."""
@@ -94,8 +98,16 @@ class Vertices:
             known = ", ".join(self.aggregators) or "none"
             raise ConfigError(f"no aggregator {name!r} in this program; it has: {known}")
         ufunc = combiner(self.aggregators[name]).ufunc
-        whole = ufunc.reduce(np.ravel(np.asarray(values, np.float64)), initial=self.given[name])
-        self.given[name] = float(whole)
+        try:
+            numbers = np.ravel(np.asarray(values, np.float64))
+        except (TypeError, ValueError):
+            raise ConfigError(f"aggregate({name!r}, {values!r:.80}); allowed: a number, or an array of them") from None
+        self.given[name] = float(ufunc.reduce(numbers, initial=self.given[name]))
+
+    def _check_shape(self, method: str, given: Array) -> None:
+        n = len(self.received)
+        if given.shape != (n,):
+            raise ConfigError(f"{method} was given shape {given.shape}; allowed: ({n},), one for each active vertex")
 
 
 class VertexProgram(ABC):
@@ -110,6 +122,10 @@ class VertexProgram(ABC):
     aggregators: Mapping[str, str] = {}
     #: Whether `Vertices.target_ids`, the ids at the other end of edges, are wanted.
     wants_target_ids: ClassVar[bool] = False
+    #: Whether the graph has to be an undirected_graph.
+    needs_undirected: ClassVar[bool] = False
+    #: Ids of vertices that have to be in the graph.
+    needed_ids: Sequence[str | int] = ()
 
     @abstractmethod
     def initial(self, vertices: Vertices) -> ArrayLike:
@@ -120,8 +136,8 @@ class VertexProgram(ABC):
         """New values, and messages, of the active vertices: those that did not vote to halt, or have got a message.
 
         `messages`, shape (n,), are what has come, combined; the combiner's identity (0, or the greatest or least
-        number) where nothing has. Returned are the values, shape (n,), and messages: None, or one for each vertex,
-        which goes along all its edges, shape (n,), where a masked array's masked vertices send nothing; or
+        number) where nothing has. Returned is a tuple: the values, shape (n,), and messages, which are None, or one for
+        each vertex, which goes along all its edges, shape (n,), where a masked array's masked vertices send nothing; or
         `EdgeMessages`.
         """
 

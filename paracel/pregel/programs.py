@@ -7,10 +7,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from paracel.checks import check_count
 from paracel.errors import ConfigError
-from paracel.graphs.ids import hashes_of
+from paracel.graphs.ids import as_ids, hashes_of
 from paracel.pregel.program import Array, EdgeMessages, VertexProgram, Vertices
 
 Floats = NDArray[np.float64]
+#: Up to here float64 has all whole numbers.
+MOST_EXACT = 1 << 53
 
 
 class MaxValue(VertexProgram):
@@ -26,9 +28,11 @@ class MaxValue(VertexProgram):
 
     def initial(self, vertices: Vertices) -> Floats:
         """The values given."""
-        made = vertices.ids if self._values is None else self._values(vertices.ids)
+        made = np.asarray(vertices.ids if self._values is None else self._values(vertices.ids))
+        if made.dtype.kind in "iu" and ((made > MOST_EXACT) | (made < -MOST_EXACT)).any():
+            raise ConfigError("values beyond 2**53, which floats do not tell apart; give others by values=")
         try:
-            return np.asarray(made).astype(np.float64)
+            return made.astype(np.float64)
         except ValueError as error:
             raise ConfigError(f"ids that are no numbers, so give values=: {error}") from None
 
@@ -41,14 +45,14 @@ class MaxValue(VertexProgram):
 
 
 class ConnectedComponents(VertexProgram):
-    """The component of each vertex of an undirected graph, named by its least id.
+    """The component of each vertex of an undirected_graph, named by its least id.
 
-    Where ids are text the name is a number, the least of their hashes (63 bits). The edges of a directed graph count
-    one way only.
+    Where ids are text the name is a number, the least of their hashes (63 bits).
     """
 
     combiner = "min"
     dtype = "int64"
+    needs_undirected = True
 
     def initial(self, vertices: Vertices) -> Array:
         """Itself."""
@@ -64,15 +68,21 @@ class ConnectedComponents(VertexProgram):
 
 
 class ShortestPaths(VertexProgram):
-    """The least sum of weights, which must not be negative, on a way from `source`; infinite where there is none."""
+    """The least sum of weights, which must not be negative, on a way from `source`; infinite where there is none.
+
+    ConfigError, in all workers, if `source` is not in the graph, or a weight is negative.
+    """
 
     combiner = "min"
 
     def __init__(self, source: str | int) -> None:
-        self._source = source
+        (self._source,) = self.needed_ids = as_ids([source]).tolist()
 
     def initial(self, vertices: Vertices) -> ArrayLike:
         """Nothing is reached yet."""
+        least = vertices.weights.min(initial=0.0)
+        if least < 0:
+            raise ConfigError(f"ShortestPaths and an edge of weight {least}; allowed: weights from 0 on")
         return np.inf
 
     def compute(self, vertices: Vertices, messages: Array) -> tuple[Array, EdgeMessages]:

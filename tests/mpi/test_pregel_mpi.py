@@ -71,6 +71,36 @@ def test_workers_that_disagree_are_told(mpirun, case, told):
     assert all(told in error for error in errors)
 
 
+MINE = {"all": "RuntimeError: in between", "one": "RuntimeError: in between", "initial": "RuntimeError: at the beginn"}
+ALONE = {
+    "class": "the class Raises; give an object",
+    "sides": "a bigraph cannot be spread",
+    "ids": "in one graph; make them all of one kind",
+}
+TOGETHER = {
+    "directed": "ConfigError: ConnectedComponents was given a digraph",
+    "source": "ConfigError: no vertex 99999 for ShortestPaths",
+    "text": "ConfigError: no vertex '1' for ShortestPaths",
+    "kinds": "ConfigError: some workers bring a digraph, and others an undirected_graph",
+}
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_what_one_worker_raises_ends_the_run_in_all_and_the_next_one_works(mpirun, n, tmp_path):
+    out = tmp_path / "told.json"
+    assert mpirun(n, "pregel.py", "errors", out).status == 0
+    told = json.loads(out.read_text())
+    for name, error in (MINE | ALONE).items():
+        assert error in told[name][-1]
+    for name in ("one", "initial", *ALONE):
+        for other in told[name][:-1]:
+            assert other.startswith(f"ConfigError: worker {n - 1} failed ")
+            assert other.endswith(told[name][-1])
+    assert len(set(told["all"])) == 1
+    for name, error in TOGETHER.items():
+        assert all(each.startswith(error) for each in told[name])
+
+
 def test_openmpi(openmpirun):
     assert openmpirun(2, "uneven.py", "ids").status == 0
 

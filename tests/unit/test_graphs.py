@@ -1,5 +1,7 @@
 """Graph types: Paracel's questions, arrays, and what comes from and goes to other libraries."""
 
+import sys
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -38,7 +40,9 @@ def test_ids_are_numbers_or_text(given, dtype):
     ("given", "told"),
     [
         (["a", 1], "int, str"),
-        ([1.5], "float64"),
+        ([1.5], r"float64, as 1\.5"),
+        ([(0, 1), (2, 3)], r"as \(0, 1\); allowed: one dimension"),
+        ([(0, 1), (2,)], "of type tuple"),
         ([True, False], "bool"),
         ([None], "NoneType"),
         ([2**63], "64 bits"),
@@ -177,7 +181,7 @@ def test_vertices_without_edges():
 def test_an_empty_graph():
     for kind in KINDS.values():
         assert (kind().v(), kind().e(), kind().dump2triples(), kind().dump2dict()) == (0, 0, [], {})
-        assert kind().to_scipy().shape == (0, 0)
+        assert (kind().to_scipy().shape, kind().avg_degree()) == ((0, 0), 0.0)
 
 
 def test_dumps_make_the_same_graph_again():
@@ -206,6 +210,46 @@ def test_wrong_edges_are_told():
     mixed.add_edges(["a"], ["b"])
     with pytest.raises(ConfigError, match="one kind"):
         mixed.v()
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("edges", "told"),
+    [
+        ([(1, 2), (1,)], r"edge 1 is \(1,\); allowed: \(v, w\), or \(v, w, weight\)"),
+        ([(1, 2, 3.0, 4)], r"edge 0 is \(1, 2, 3.0, 4\); allowed"),
+        (["ab"], "edge 0 is 'ab'; allowed"),
+        ([1, 2], "edge 0 is 1; allowed"),
+        ("edges.txt", r"edges are 'edges.txt'; allowed: .* paracel_load_as_graph loads a file"),
+        (7, r"edges are 7; allowed: pairs \(v, w\) or triples"),
+        ({"a": ["b", "c"]}, r"the edges of 'a' are \['b', 'c'\]; allowed: a dict of weights, {w: weight}"),
+        ([(1, 2), (1, 2, "x")], r"weight of edge \(1, 2\) is 'x'; allowed: numbers"),
+        ([("a", "b", None)], r"weight of edge \('a', 'b'\) is None; allowed"),
+        ([(1, 2), (3, 4, NAN)], r"weight of edge \(3, 4\) is nan; allowed: .* no NaN"),
+        ([((0, 1), (0, 2))], r"ids of shape \(1, 2\), as \(0, 1\); allowed"),
+    ],
+)
+@pytest.mark.parametrize("kind", [digraph, bigraph])
+def test_what_is_no_edge_is_told_when_a_graph_is_made(kind, edges, told):
+    with pytest.raises(ConfigError, match=told):
+        kind(edges)
+
+
+def test_wrong_weights_in_arrays_are_told():
+    for weights, told in (([1, NAN], "nan"), (["1", "x"], "'x'"), ([1, None], "None")):
+        with pytest.raises(ConfigError, match=rf"weight of edge \('b', 'c'\) is {told}"):
+            digraph.from_edges(["a", "b"], ["b", "c"], weights)
+    assert digraph.from_edges([1], [2], [np.inf]).adjacent(1) == {2: np.inf}
+
+
+def test_a_wrong_edge_that_was_added_is_told_at_every_question():
+    graph = digraph([(1, 2)])
+    graph.add_edge(2, 3, "x")
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="is 'x'"):
+            graph.e()
 
 
 # --- undirected -------------------------------------------------------------------------------------------------------
@@ -250,11 +294,29 @@ def test_bigraph_continuous_answers():
     assert (graph.v(), graph.e(), graph.outdegree(0), graph.indegree(4), graph.adjacent(1)) == (4, 3, 2, 1, {})
     assert bigraph_continuous(left=5, right=2).to_scipy().shape == (5, 2)
     assert bigraph_continuous([(7, 0)], left=5, right=2).to_scipy().shape == (8, 2)
-    for wrong in ([(-1, 0)], [("a", 0)], [(0, 2**31)]):
-        with pytest.raises(ConfigError, match=r"0, 1, \.\.\."):
-            bigraph_continuous(wrong).v()
     with pytest.raises(ConfigError, match="left=-1"):
         bigraph_continuous(left=-1)
+
+
+@pytest.mark.parametrize(
+    ("edge", "told"),
+    [
+        ((-1, 0), "id -1 on the left"),
+        (("a", 0), "id 'a' on the left"),
+        ((True, 0), "True"),
+        ((0, 2**31), "id 2147483648 on the right"),
+        ((0, 1.5), "1.5"),
+    ],
+)
+def test_ids_of_a_bigraph_continuous_are_checked_at_once(edge, told):
+    with pytest.raises(ConfigError, match=told):
+        bigraph_continuous([(0, 1), edge])
+    with pytest.raises(ConfigError, match=told):
+        bigraph_continuous().add_edge(*edge)
+    with pytest.raises(ConfigError, match="bool" if edge[0] is True else told):
+        graphs.make("bigraph_continuous", *([end] for end in edge))
+    with pytest.raises(ConfigError, match=r"id -5 on the right .* allowed: whole numbers from 0"):
+        bigraph_continuous.from_edges([0, 1, 2], [0, -5, -7])
 
 
 # --- other libraries --------------------------------------------------------------------------------------------------
@@ -298,6 +360,32 @@ def test_networkx_of_two_sides():
         bigraph([(1, 1)]).to_networkx()
     with pytest.raises(ConfigError, match="bipartite=0"):
         bigraph.from_networkx(nx.path_graph(2))
+
+
+def test_nodes_of_networkx_that_cannot_be_vertices_are_told():
+    with pytest.raises(ConfigError, match=r"node \(0, 0\) is of type tuple; nodes must be whole numbers, or all text"):
+        digraph.from_networkx(nx.grid_2d_graph(2, 2))
+    with pytest.raises(ConfigError, match=r"node 0\.5 is of type float"):
+        bigraph.from_networkx(nx.Graph([(0.5, 1)]))
+    with pytest.raises(ConfigError, match="takes a networkx graph, not list"):
+        undirected_graph.from_networkx([(1, 2)])
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_what_is_no_sparse_matrix_is_told(kind):
+    with pytest.raises(ConfigError, match=r"sparse matrix or array, not ndarray; scipy\.sparse\.coo_array"):
+        kind.from_scipy(np.eye(2))
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_a_library_that_is_not_there_is_told(monkeypatch, kind):
+    for module in ("networkx", "scipy.sparse"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=r"to_scipy\(\) needs scipy: pip install 'paracel\[matrix\]'"):
+        kind().to_scipy()
+    if kind is not bigraph_continuous:
+        with pytest.raises(ConfigError, match=r"to_networkx\(\) needs networkx: pip install networkx"):
+            kind().to_networkx()
 
 
 # --- by kind ----------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from paracel.comm import Comm, SerialComm
 from paracel.errors import ConfigError, TableError
 from paracel.graphs import bigraph, digraph, undirected_graph
 from paracel.launch import job
-from paracel.pregel.engine import _Outbox, _Tables
 from paracel.pregel.messages import COMBINERS, STEP, combiner
+from paracel.pregel.tables import Outbox, RunTables
 
 EDGES = [(3, 6), (6, 3), (6, 2), (2, 1), (1, 2), (2, 6)]  # like figure 2 of the paper: 3, 6, 2 and 1 all hear of 6
 WEIGHTED = [("s", "a", 4.0), ("s", "b", 1.0), ("b", "a", 2.0), ("a", "c", 1.0), ("x", "s", 1.0)]
@@ -247,18 +247,38 @@ def test_a_partition_serves_many_runs_and_no_table_is_left(worker):
     assert worker.tables() == {}
 
 
-def test_what_a_run_that_failed_left_is_not_taken_for_messages(worker):
-    def fail(vertices, messages):
-        raise ZeroDivisionError
+def fail(vertices, messages):
+    raise ZeroDivisionError("in the program")
+
+
+class Other(Recorder):
+    combiner = "max"
+    dtype = "float64"
+    aggregators: ClassVar = {}
+
+
+def test_a_run_that_failed_leaves_no_tables(worker):
+    with pytest.raises(ZeroDivisionError, match="in the program"):
+        pregel.run(worker, Recorder(lambda v, m: (v.values, None), fail), CHAIN)
+    assert worker.tables() == {}
+    assert pregel.run(worker, pregel.MaxValue(), CHAIN).to_dict() == {1: 1.0, 2: 2.0, 3: 3.0}
+
+
+@pytest.mark.parametrize("next_one", [Recorder, Other])
+def test_what_a_run_that_was_cut_off_left_is_not_taken_for_messages(worker, next_one):
+    def cut_off(vertices, messages):
+        raise KeyboardInterrupt
 
     def send(vertices, messages):
         return vertices.values, np.array([100, 100, 100])
 
-    with pytest.raises(ZeroDivisionError):
-        pregel.run(worker, Recorder(send, fail), CHAIN)
-    program = Recorder(lambda v, m: (v.values, None))
+    with pytest.raises(KeyboardInterrupt):
+        pregel.run(worker, Recorder(send, cut_off), CHAIN)
+    assert len(worker.tables()) == 2
+    program = next_one(lambda v, m: (v.values, None))
     pregel.run(worker, program, CHAIN)
-    assert [messages for _, messages, _ in program.seen] == [[0, 0, 0], [0, 0, 0]]
+    assert [received for _, _, received in program.seen] == [[False] * 3] * 2
+    assert worker.tables() == {}
 
 
 def test_a_graph_without_vertices(worker):
@@ -306,7 +326,7 @@ class Gossip(pregel.PerVertexProgram):
         self.seen = []
 
     def initial_value(self, id):
-        return 0
+        return 0.0
 
     def compute_vertex(self, vertex, message):
         self.seen.append((vertex.superstep, vertex.id, message, vertex.count, dict(vertex.aggregated)))
@@ -327,36 +347,178 @@ def test_messages_of_one_vertex(worker):
 # --- what cannot be ---------------------------------------------------------------------------------------------------
 
 
-def test_errors(worker):
-    def wrong(result):
-        return Recorder(lambda vertices, messages: result(vertices))
+def wrong(result, initial=None):
+    """A program whose `compute`, and `initial`, return this, or what it makes of the vertices."""
 
-    cases = [
-        (wrong(lambda v: (v.values, pregel.EdgeMessages([1]))), "for 3 edges"),
-        (wrong(lambda v: (v.values, v.aggregate("sum", 1))), "no aggregator 'sum'.*total, least, greatest"),
-    ]
-    for program, told in cases:
-        with pytest.raises(ConfigError, match=told):
-            pregel.run(worker, program, CHAIN)
-    with pytest.raises(TypeError, match="same_kind"):
-        pregel.run(worker, wrong(lambda v: (v.values, np.array([0.5, 0.5, 0.5]))), CHAIN)
-    with pytest.raises(ConfigError, match="a bigraph cannot be spread; allowed: digraph, undirected_graph"):
-        pregel.run(worker, Recorder(), bigraph())
-    with pytest.raises(ConfigError, match="no edge to 1"):
-        pregel.run(worker, Stranger(), CHAIN, name="stranger")
+    class Wrong(pregel.VertexProgram):
+        dtype = "int64"
+
+        def initial(self, vertices):
+            return vertices.ids if initial is None else initial
+
+        def compute(self, vertices, messages):
+            return result(vertices) if callable(result) else result
+
+    return Wrong()
+
+
+def along(*given):
+    return lambda v: (v.values, pregel.EdgeMessages(*given))
+
+
+TUPLE = r"Wrong.compute returned {}.*return a tuple \(values, messages\): values of shape \(3,\)"
+VALUES = r"Wrong.compute returned values{}.*of shape \(3,\), one for each active vertex"
+MESSAGES = r"Wrong.compute returned messages{}.*return 3, shape \(3,\): one for each {}"
+POSITIONS = "Wrong.compute returned EdgeMessages with edges.*whole numbers from 0, below 3"
+INITIAL = r"Wrong.initial returned .*return numbers of shape \(3,\), .* or one number for all"
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        (wrong(None), TUPLE.format("None")),
+        (wrong(lambda v: v.values), TUPLE.format("an array of int64")),
+        (wrong(lambda v: (v.values, None, None)), TUPLE.format("a tuple of 3")),
+        (wrong([[1, 2, 3], None]), TUPLE.format("")),
+        (wrong((1, None)), VALUES.format(r" of shape \(\)")),
+        (wrong(([1, 2], None)), VALUES.format(r" of shape \(2,\)")),
+        (wrong((["a", "b", "c"], None)), VALUES.format(r", \['a', 'b', 'c'\]")),
+        (wrong(([1, 2, [3]], None)), VALUES.format("")),
+        (wrong(([0.5, 1, 2], None)), "values of float64, and initial had returned int64.*as 0.0"),
+        (wrong(lambda v: (v.values, 1)), MESSAGES.format(r" of shape \(\)", "active vertex")),
+        (wrong(lambda v: (v.values, [1, 2])), MESSAGES.format("", "active vertex")),
+        (wrong(lambda v: (v.values, [1, 2, [3]])), MESSAGES.format("", "active vertex")),
+        (wrong(lambda v: (v.values, "abc")), MESSAGES.format(", 'abc'", "active vertex")),
+        (wrong(lambda v: (v.values, np.ma.array([1, 2], mask=[0, 1]))), MESSAGES.format("", "active vertex")),
+        (wrong(lambda v: (v.values, [0.5, 1, 2])), "messages of float64, and the program's dtype is int64"),
+        (wrong(along([1])), MESSAGES.format("", "edge")),
+        (wrong(along([1], [0, 1, 2])), MESSAGES.format("", "edge")),
+        (wrong(along([1], [3])), POSITIONS),
+        (wrong(along([1], [-1])), POSITIONS),
+        (wrong(along([1], 0)), POSITIONS),
+        (wrong(along([1], [0.0])), POSITIONS),
+        (wrong(along([1], [True, False, False])), POSITIONS),
+        (wrong(None, "abc"), INITIAL),
+        (wrong(None, [1, 2]), INITIAL),
+        (wrong(None, [0]), INITIAL),
+        (wrong(None, [1, [2], 3]), INITIAL),
+        (wrong(None, {}), INITIAL),
+        (wrong(lambda v: v.vote_to_halt([True])), r"vote_to_halt was given shape \(1,\); allowed: \(3,\)"),
+        (wrong(lambda v: v.per_edge([1, 2])), r"per_edge was given shape \(2,\); allowed: \(3,\)"),
+        (Recorder(lambda v, m: v.aggregate("sum", 1)), "no aggregator 'sum'.*total, least, greatest"),
+        (Recorder(lambda v, m: v.aggregate("total", "many")), r"aggregate\('total', 'many'\); allowed: a number"),
+    ],
+)
+def test_what_a_program_must_return_is_told(worker, program, told):
+    with pytest.raises(ConfigError, match=told):
+        pregel.run(worker, program, CHAIN)
+    assert worker.tables() == {}
+
+
+def test_values_of_two_vertices_are_no_pair(worker):
+    """What is told does not depend on how many vertices there are."""
+    with pytest.raises(ConfigError, match="return a tuple"):
+        pregel.run(worker, wrong(lambda v: v.values), digraph([(1, 2)]))
+
+
+class Unfit(pregel.VertexProgram):
+    def __init__(self, **settings):
+        vars(self).update(settings)
+
+    def initial(self, vertices):
+        return 0
+
+    def compute(self, vertices, messages):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        (Recorder, r"the class Recorder; give an object of it: Recorder\(\.\.\.\)"),
+        ("pagerank", "the program is 'pagerank'; allowed: a VertexProgram"),
+        (Unfit(dtype="text"), "Unfit.dtype='text'; allowed"),
+        (Unfit(dtype=bool), "Unfit.dtype=.*bool.*; allowed"),
+        (Unfit(combiner="mean"), "no combiner 'mean'"),
+        (Unfit(aggregators={"lost": "mean"}), "no combiner 'mean'"),
+    ],
+)
+def test_what_is_no_program_is_told(worker, program, told):
+    with pytest.raises(ConfigError, match=told):
+        pregel.run(worker, program, CHAIN)
+
+
+def test_components_of_a_directed_graph_are_refused(worker):
+    for graph in (CHAIN, pregel.partition(worker.comm, CHAIN)):
+        with pytest.raises(ConfigError, match=r'ConnectedComponents was given a digraph.*kind="undirected_graph"'):
+            pregel.run(worker, pregel.ConnectedComponents(), graph)
+    spread = pregel.partition(worker.comm, undirected_graph([(2, 1)]))
+    assert pregel.run(worker, pregel.ConnectedComponents(), spread).to_dict() == {1: 1, 2: 1}
+
+
+@pytest.mark.parametrize(
+    ("source", "graph", "told"),
+    [
+        (99999, CHAIN, "no vertex 99999 for ShortestPaths in this graph.* 3 vertices, which are whole numbers"),
+        ("1", CHAIN, "no vertex '1' for ShortestPaths in this graph.* whole numbers"),
+        (1, digraph(WEIGHTED), "no vertex 1 for ShortestPaths in this graph.* text"),
+        (1, digraph(), "no vertex 1 .* 0 vertices"),
+        (1, digraph([(1, 2, -0.5)]), "weight -0.5; allowed: weights from 0 on"),
+    ],
+)
+def test_shortest_paths_that_cannot_be(worker, source, graph, told):
+    with pytest.raises(ConfigError, match=told):
+        pregel.run(worker, pregel.ShortestPaths(source), graph)
+
+
+def test_arguments_of_programs(worker):
+    with pytest.raises(ConfigError, match=r"1\.5; allowed: whole numbers"):
+        pregel.ShortestPaths(1.5)
     with pytest.raises(ConfigError, match="damping_factor=1"):
         pregel.PageRank(damping_factor=1)
+    for most in (2**53 + 1, -(2**53) - 1):
+        with pytest.raises(ConfigError, match="beyond 2"):
+            pregel.run(worker, pregel.MaxValue(), digraph([(1, most)]))
+
+
+def test_graphs_that_cannot_be_spread(worker):
+    for graph, name in ((bigraph(), "bigraph"), ([(1, 2)], "list")):
+        with pytest.raises(ConfigError, match=f"a {name} cannot be spread; allowed: digraph, undirected_graph"):
+            pregel.run(worker, Recorder(), graph)
+
+
+def test_a_table_of_somebody_else_stays(worker):
     worker.table("used/messages", 5)
     with pytest.raises(TableError, match="size=5"):
         pregel.run(worker, Recorder(), CHAIN, name="used")
+    assert list(worker.tables()) == ["used/messages"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"begin": "a"}, "initial_value returned 'a'; allowed: numbers"),
+        ({"value": None}, "compute_vertex set vertex.value = None; allowed: numbers"),
+        ({"message": [1]}, r"compute_vertex sent \[1\]; allowed: numbers"),
+        ({"to": 1}, "no edge to 1"),
+    ],
+)
+def test_what_one_vertex_must_give_is_told(worker, given, told):
+    with pytest.raises(ConfigError, match=told):
+        pregel.run(worker, Stranger(**given), CHAIN)
 
 
 class Stranger(pregel.PerVertexProgram):
+    def __init__(self, begin=0, value=0, message=0, to=3):
+        self.given = begin, value, message, to
+
     def initial_value(self, id):
-        return 0
+        return self.given[0]
 
     def compute_vertex(self, vertex, message):
-        vertex.send(1, 0)
+        _, vertex.value, message, to = self.given
+        if vertex.edges:
+            vertex.send(to, message)
 
 
 def test_combiners():
@@ -395,15 +557,15 @@ def test_a_faster_worker_does_not_disturb_what_a_slower_one_has_yet_to_read():
     with network.clients():
         spread = pregel.partition(None, CHAIN)
         workers = [Stand(network.client(n), n) for n in range(2)]
-        fast, slow = (_Tables(worker, "run", Recorder(), spread) for worker in workers)
+        fast, slow = (RunTables(worker, "run", Recorder(), spread) for worker in workers)
 
         def send(worker, tables, step, vertex, message):
-            tables.send(step, _Outbox(np.array([vertex]), np.array([message])), [step, worker.worker_id, 0, 0, 0])
+            tables.send(step, Outbox(np.array([vertex]), np.array([message])), [0, step, worker.worker_id, 0, 0, 0])
             worker.commit()
 
         def received(tables, step):
             messages, there, totals = tables.receive(step)
-            return np.where(there, messages, 0).tolist(), totals[:, :2].tolist()
+            return np.where(there, messages, 0).tolist(), totals[:, 1:3].tolist()
 
         for worker, tables in zip(workers, (fast, slow), strict=True):
             send(worker, tables, 1, 0, 5)
@@ -435,7 +597,7 @@ def test_nothing_is_read_before_all_have_committed(other):
     with network.clients():
         clients = [network.client(n) for n in range(2)]
         spread = pregel.partition(None, CHAIN)
-        tables = _Tables(Stand(clients[0], 0), "run", Recorder(), spread)
+        tables = RunTables(Stand(clients[0], 0), "run", Recorder(), spread)
         setattr(tables, other, Ready())
         clients[0].commit()
         with pytest.raises(AssertionError, match="waits for ever"):
