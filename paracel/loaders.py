@@ -16,7 +16,18 @@ from paracel.errors import ConfigError, LoadError
 from paracel.partition import ByteRange, split
 from paracel.sources import FilePath, Source, expand, files_of, opened
 
-__all__ = ["FilePath", "Source", "blocks", "chunks", "expand", "iter_parts", "line_number", "load_all", "load_lines"]
+__all__ = [
+    "FilePath",
+    "Source",
+    "blocks",
+    "chunks",
+    "expand",
+    "iter_parts",
+    "line_number",
+    "lines_before",
+    "load_all",
+    "load_lines",
+]
 
 # Decoding a piece that fits the processor's cache is about twice as fast as decoding a whole file at once,
 # and one wide character then widens only its own piece.
@@ -82,8 +93,22 @@ def line_number(path: str, offset: int, *, whole: bool = False) -> int:
         return count
     for begin, data in blocks(ByteRange(path, 0, offset, whole)):
         before = bytes(data[: max(0, offset - begin)])
-        count += before.count(b"\n") + before.count(b"\r") - before.count(b"\r\n")
+        count += _line_ends(before)
     return count
+
+
+def lines_before(path: str, offset: int, most: int) -> int:
+    """How many lines of a plain file begin before `offset`; `most`, if there are more."""
+    count = 0
+    for _, data in blocks(ByteRange(path, 0, offset)):
+        count += _line_ends(bytes(data))
+        if count >= most:
+            return most
+    return count
+
+
+def _line_ends(data: bytes) -> int:
+    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
 
 
 def _blocks(file: BinaryIO, piece: ByteRange) -> Iterator[tuple[int, memoryview]]:

@@ -11,14 +11,14 @@ from typing import Any
 from paracel.comm import Comm, ranks_of
 from paracel.errors import ConfigError
 from paracel.loaders import lines_of
-from paracel.loading.chunks import Dispenser, Schedule, share, taken
+from paracel.loading.chunks import Dispenser, Schedule, check_schedule, share, taken
 from paracel.loading.dense import numbered_rows, owned_rows
-from paracel.loading.fields import Parser
+from paracel.loading.formats import Format, Parser, check_columns
 from paracel.loading.ids import check_grid, for_users, grid_of
 from paracel.loading.labelled import Samples, csv_samples, libsvm_samples
 from paracel.loading.matrices import Block, dense_block, sparse_block
 from paracel.loading.reading import begin
-from paracel.loading.relations import Relations, check_columns, own_relations
+from paracel.loading.relations import Relations, own_relations
 from paracel.loading.trading import together
 from paracel.sources import Source
 
@@ -41,6 +41,7 @@ __all__ = [
 _DENSE = ("linesplit", "fvec")
 _RELATIONS = ("fmap", "smap", "fsmap", "fset")
 PATTERNS = (*_DENSE, *_RELATIONS)
+_PAIR = "of both ids (and a value)"
 
 
 def load_matrix(
@@ -52,6 +53,8 @@ def load_matrix(
     mix: bool = False,
     columns: Sequence[int] | None = None,
     grid: tuple[int, int] | None = None,
+    skip_header: int = 0,
+    comment: str = "",
     on_error: str = "raise",
     schedule: Schedule = "static",
 ) -> Block:
@@ -66,15 +69,16 @@ def load_matrix(
     | `fsmap` | the same | CSR; both, over a grid of ranks |
     | `fset` | `a,b,c` or `a,b:0.2,c:0.4` | CSR; rows by the hash of their id |
 
-    The other arguments are those of `load_relations`; `linesplit` and `fvec` take no `mix`, `columns` or `grid`.
+    The other arguments are those of `load_relations`; `linesplit` and `fvec` take no `mix`, `columns` or `grid`. Their
+    lines have as many fields as most lines of the source; if two numbers of fields are as frequent, as the greater.
     """
     _check_pattern(pattern, PATTERNS)
     if pattern in _DENSE and (mix or columns is not None):
         raise ConfigError(f"pattern {pattern!r} takes no mix= or columns=; those are for {', '.join(_RELATIONS)}")
     with ranks_of(comm) as ranks:
         layout = _layout(ranks, pattern, grid)
-        check_columns(columns)
-        with begin(ranks, source, parser, on_error, schedule) as reading:
+        check_columns(columns, (2, 3), _PAIR)
+        with begin(ranks, source, Format(parser, skip_header, comment), on_error, schedule) as reading:
             if pattern in _DENSE:
                 rows = numbered_rows(reading) if pattern == "linesplit" else owned_rows(reading)
                 return dense_block(rows, reading.skipped())
@@ -92,6 +96,8 @@ def load_relations(
     columns: Sequence[int] | None = None,
     grid: tuple[int, int] | None = None,
     same_kind: bool = False,
+    skip_header: int = 0,
+    comment: str = "",
     on_error: str = "raise",
     schedule: Schedule = "static",
 ) -> Relations:
@@ -103,15 +109,17 @@ def load_relations(
     ranks, (rows, columns); None: as square as can be), `fset` (as `fmap` with `mix`). Lines are `a,b`, `a,b,0.2`, or
     `a,b:0.2`; with `mix` there may be more items, as in `a,b:0.2,c,d|0.1`. The mark before the value of an item is the
     last `:`, `|` or blank in it, if that does not separate fields. `columns` are the numbers of the fields that count,
-    from 0: both ids, and a value or none. Blank lines are left out. Ids are int64 if all of their column are written as
-    integers, else str; with `same_kind`, both columns are (as nodes of a graph should be, which come in both). With
-    `on_error="skip"`, lines that do not parse are left out, counted and logged.
+    from 0: both ids, and a value or none. Ids are int64 if all of their column are written as integers, else str; with
+    `same_kind`, both columns are (as nodes of a graph should be, which come in both).
+
+    Blank lines are left out, and so are the first `skip_header` lines of every file, and lines that begin, after
+    blanks, with the text `comment`. With `on_error="skip"`, lines that do not parse are left out, counted and logged.
     """
     _check_pattern(pattern, _RELATIONS)
-    check_columns(columns)
+    check_columns(columns, (2, 3), _PAIR)
     with ranks_of(comm) as ranks:
         layout = _layout(ranks, pattern, grid)
-        with begin(ranks, source, parser, on_error, schedule) as reading:
+        with begin(ranks, source, Format(parser, skip_header, comment), on_error, schedule) as reading:
             mixed = mix or pattern == "fset"
             found = own_relations(reading, layout, mix=mixed, columns=columns, same_kind=same_kind)
             return Relations(for_users(found.first), for_users(found.second), found.values, reading.skipped())
@@ -123,12 +131,21 @@ def load_csv(
     parser: Parser = ",",
     *,
     label: int = -1,
+    columns: Sequence[int] | None = None,
+    skip_header: int = 0,
+    comment: str = "",
     on_error: str = "raise",
     schedule: Schedule = "static",
 ) -> Samples:
-    """The samples in this rank's part of the source, dense: lines of numbers, of which number `label` is the label."""
-    with ranks_of(comm) as ranks, begin(ranks, source, parser, on_error, schedule) as reading:
-        features, labels = csv_samples(reading, label)
+    """The samples in this rank's part of the source, dense: lines of numbers, of which number `label` is the label.
+
+    With `columns`, these fields, from 0, are all that counts, in this order; else lines have as many fields as most of
+    the source, as in `load_matrix`. The other arguments are those of `load_relations`.
+    """
+    check_columns(columns, range(1, 1 << 31), "that are the features and the label")
+    form = Format(parser, skip_header, comment)
+    with ranks_of(comm) as ranks, begin(ranks, source, form, on_error, schedule) as reading:
+        features, labels = csv_samples(reading, label, columns)
         return Samples(features, labels, reading.skipped())
 
 
@@ -137,15 +154,21 @@ def load_libsvm(
     source: Source,
     *,
     width: int | None = None,
+    zero_based: bool = False,
+    skip_header: int = 0,
+    comment: str = "#",
     on_error: str = "raise",
     schedule: Schedule = "static",
 ) -> Samples:
-    """The samples in this rank's part of the source, sparse: lines `label index:value ...`, with indices from 1.
+    """The samples in this rank's part of the source, sparse: lines `label index:value ...`.
 
-    They have `width` features, or as many as the highest index in any rank.
+    Indices are from 1, or with `zero_based` from 0. There are `width` features, or as many as the highest index in any
+    rank says. Values of an index that comes twice in a line are added up. What follows `comment` is left out, at the
+    ends of lines, too; `qid:n` is not taken.
     """
-    with ranks_of(comm) as ranks, begin(ranks, source, " \t:", on_error, schedule) as reading:
-        features, labels = libsvm_samples(reading, width)
+    form = Format(" \t:", skip_header, comment, inline=True)
+    with ranks_of(comm) as ranks, begin(ranks, source, form, on_error, schedule) as reading:
+        features, labels = libsvm_samples(reading, width, int(not zero_based))
         return Samples(features, labels, reading.skipped())
 
 
@@ -153,8 +176,9 @@ def load_lines(comm: Any, source: Source, *, schedule: Schedule = "static") -> l
     """The lines of this rank's part of the source, blank ones too."""
     if isinstance(schedule, Dispenser):
         return [line for lines in dispensed_lines(comm, source, schedule) for line in lines]
+    check_schedule(schedule)
     with ranks_of(comm) as ranks:
-        pieces = share(ranks, source)
+        pieces = [piece for _, piece in share(ranks, source)]
         return together(ranks, lambda: lines_of(pieces))
 
 

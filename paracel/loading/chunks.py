@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any, Literal, Protocol, TypeAlias
 
 from paracel.comm import Comm
+from paracel.errors import ConfigError
 from paracel.functions import updater
 from paracel.loaders import chunks, plan
 from paracel.loading.trading import together
@@ -87,10 +88,21 @@ class Dispenser:
 Schedule: TypeAlias = Literal["static"] | Dispenser
 
 
-def share(comm: Comm, source: Source) -> list[ByteRange]:
+def check_schedule(schedule: Any) -> None:
+    """Raise ConfigError unless it is one."""
+    if schedule != "static" and not isinstance(schedule, Dispenser):
+        raise ConfigError(
+            f"schedule={schedule!r}; allowed: 'static', and in the methods of a paralg 'dynamic' "
+            f"(in the functions of paracel.loading, a Dispenser)"
+        )
+
+
+def share(comm: Comm, source: Source) -> list[tuple[int, ByteRange]]:
     """This worker's pieces of the source. Rank 0 looks at the files, so that all cut them at the same places."""
-    pieces = together(comm, lambda: plan(source, comm.size) if comm.rank == 0 else [])
-    return [_piece(each) for each in comm.bcast_json([[_told(piece) for piece in part] for part in pieces])[comm.rank]]
+    parts = together(comm, lambda: plan(source, comm.size) if comm.rank == 0 else [])
+    told = comm.bcast_json([[_told(piece) for piece in part] for part in parts])
+    before = sum(map(len, told[: comm.rank]))
+    return [(number, _piece(each)) for number, each in enumerate(told[comm.rank], before)]
 
 
 def taken(comm: Comm, source: Source, dispenser: Dispenser) -> Pieces:

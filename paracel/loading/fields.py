@@ -2,28 +2,27 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paracel.errors import ConfigError, LoadError
+from paracel.errors import LoadError
 from paracel.loaders import blocks, decoded
+from paracel.loading.formats import Format
 from paracel.loading.numerals import Bytes, Flags, Places
 from paracel.partition import ByteRange
 
-#: A string of separators, or a function of a line that gives its fields, or nothing where the line has none.
-Parser: TypeAlias = str | Callable[[str], Sequence[Any] | None]
-
 _BLANKS = b" \t"
 #: Between the fields that a user's function gave.
-_UNIT = "\x1f"
+UNIT = "\x1f"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a block of lines is from."""
+    """Where a block of lines is from: the piece, its place in the order of the source, and the offset in the file."""
 
+    number: int
     piece: ByteRange
     offset: int
 
@@ -63,33 +62,25 @@ class Sheet:
             self.bad |= wrong
 
 
-def check_parser(parser: Any) -> None:
-    """Raise ConfigError unless it is a function, or a string of separators."""
-    if callable(parser):
-        return
-    if not isinstance(parser, str) or not parser or not parser.isascii() or set(parser) & set("\r\n\0.+-0123456789"):
-        raise ConfigError(
-            f"parser={parser!r}; allowed: a string, of which each character separates fields, as ',' or '\\t ' "
-            f"(ASCII, not of numbers), or a function that gives the fields of a line"
-        )
-
-
-def sheets(piece: ByteRange, parser: Parser) -> Iterator[Sheet]:
-    """The lines that begin in the piece, cut into fields by the parser.
+def sheets(number: int, piece: ByteRange, form: Format) -> Iterator[Sheet]:
+    """The lines that begin in piece `number` and are not passed over, cut into fields by the parser.
 
     Each character of a string separates; if a blank is among them, runs of separators count as one. Blanks around a
-    field are not part of it. LoadError for bytes that are not UTF-8, and for what the parser raises.
+    field are not part of it. LoadError for bytes that are not UTF-8.
     """
+    header = form.header_of(piece)
     for offset, data in blocks(piece):
-        place = Place(piece, offset)
-        if callable(parser):
-            text = decoded(data, piece.path, offset)
-            joined, failed = _parsed(text, parser)
-            sheet = cut(joined, _UNIT.encode(), place, text.encode())
+        place = Place(number, piece, offset)
+        original = _plain(data, piece.path, offset)
+        raw = form.blanked(original, header)
+        header = max(0, header - original.count(b"\n")) if header else 0
+        if callable(form.parser):
+            joined, failed = _parsed(raw.decode(), form.parser)
+            sheet = cut(joined, UNIT.encode(), place, original)
             for line, told in failed:
                 sheet.refuse(sheet.numbers == line, told)
         else:
-            sheet = cut(_plain(data, piece.path, offset), parser.encode(), place)
+            sheet = cut(raw, form.parser.encode(), place, original)
         yield sheet
 
 
@@ -110,8 +101,8 @@ def _parsed(text: str, parser: Callable[[str], Sequence[Any] | None]) -> tuple[b
     for number, line in enumerate(text.removesuffix("\n").split("\n")):
         try:
             fields = parser(line) if line.strip() else None
-            made = _UNIT.join(map(str, fields or ()))
-            if made.count(_UNIT) != max(0, len(fields or ()) - 1) or "\n" in made:
+            made = UNIT.join(map(str, fields or ()))
+            if made.count(UNIT) != max(0, len(fields or ()) - 1) or "\n" in made:
                 raise ValueError("a field holds a line end, or the character 0x1f")
         except Exception as error:
             failed.append((number, f"a line that the parser takes; it raised {type(error).__name__}: {error}"))
@@ -120,7 +111,7 @@ def _parsed(text: str, parser: Callable[[str], Sequence[Any] | None]) -> tuple[b
     return ("\n".join(joined) + "\n").encode(), failed
 
 
-def cut(raw: bytes, separators: bytes, place: Place, original: bytes | None = None) -> Sheet:
+def cut(raw: bytes, separators: bytes, place: Place, original: bytes) -> Sheet:
     """The fields of a block that has line ends `\\n` only, one at its end, too.
 
     `original` is what its lines were before they were changed.
@@ -154,7 +145,7 @@ def cut(raw: bytes, separators: bytes, place: Place, original: bytes | None = No
             starts, ends, fields = starts[kept], ends[kept], counts - blank
     numbers = np.flatnonzero(fields)
     first = np.concatenate(([0], np.cumsum(fields[numbers])))
-    sheet = Sheet(place, original or raw, data, starts, ends, first, numbers, separators)
+    sheet = Sheet(place, original, data, starts, ends, first, numbers, separators)
     if b"\0" in raw:
         at = np.searchsorted(np.flatnonzero(is_end), np.flatnonzero(data == 0))
         sheet.refuse(np.isin(numbers, at), "text without bytes of zero")

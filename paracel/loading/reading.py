@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from paracel.comm import Comm
-from paracel.errors import ConfigError
-from paracel.loading.chunks import Dispenser, Pieces, Schedule, share, taken
+from paracel.loading.chunks import Dispenser, Pieces, Schedule, check_schedule, share, taken
 from paracel.loading.faults import Faults
-from paracel.loading.fields import Parser, Sheet, check_parser, sheets
+from paracel.loading.fields import Sheet, sheets
+from paracel.loading.formats import Format
 from paracel.loading.progress import Progress
 from paracel.sources import Source
 
@@ -17,16 +17,16 @@ class Reading:
     """Pieces to be read, how, and what became of lines that did not parse."""
 
     comm: Comm
-    parser: Parser
+    form: Format
     faults: Faults
     pieces: Pieces
     progress: Progress
     dispenser: Dispenser | None
 
-    def sheets(self) -> Iterator[tuple[int, Sheet]]:
-        """The sheets of all pieces, each with its piece's place in the order of the source."""
-        every = ((number, sheet) for number, piece in self.pieces for sheet in sheets(piece, self.parser))
-        yield from self.progress.watch(every, lambda each: len(each[1].data))
+    def sheets(self) -> Iterator[Sheet]:
+        """The sheets of all pieces, in the order of the source."""
+        every = (sheet for number, piece in self.pieces for sheet in sheets(number, piece, self.form))
+        yield from self.progress.watch(every, lambda sheet: len(sheet.data))
 
     def skipped(self) -> int:
         """How many lines of all workers were skipped. Collective, when all have read."""
@@ -41,16 +41,14 @@ class Reading:
             self.dispenser.end()
 
 
-def begin(comm: Comm, source: Source, parser: Parser, on_error: str, schedule: Schedule) -> Reading:
+def begin(comm: Comm, source: Source, form: Format, on_error: str, schedule: Schedule) -> Reading:
     """Check how it is to be read, and find out what. Collective."""
-    check_parser(parser)
-    if schedule != "static" and not isinstance(schedule, Dispenser):
-        raise ConfigError(f"schedule={schedule!r}; allowed: 'static', or a Dispenser ('dynamic' on a paralg)")
+    check_schedule(schedule)
     faults = Faults(on_error)
     if isinstance(schedule, Dispenser):
         total, pieces = 0, taken(comm, source, schedule)
     else:
         own = share(comm, source)
-        total, pieces = sum(piece.end - piece.begin for piece in own), ((comm.rank, piece) for piece in own)
+        total, pieces = sum(piece.end - piece.begin for _, piece in own), iter(own)
     progress = Progress(total if comm.rank == 0 else 0)
-    return Reading(comm, parser, faults, pieces, progress, schedule if isinstance(schedule, Dispenser) else None)
+    return Reading(comm, form, faults, pieces, progress, schedule if isinstance(schedule, Dispenser) else None)

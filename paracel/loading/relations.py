@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paracel.errors import ConfigError
 from paracel.loading.fields import Sheet
 from paracel.loading.ids import LONGEST_ID, Ids, joined, owners, read_ids
 from paracel.loading.numerals import Places, floats
@@ -51,15 +50,6 @@ class _Records:
             setattr(self, name, getattr(self, name)[kept])
 
 
-def check_columns(columns: Sequence[int] | None) -> None:
-    """Raise ConfigError unless they are two or three field numbers from 0, or None."""
-    if columns is None:
-        return
-    right = len(columns) in (2, 3) and all(isinstance(each, int) and each >= 0 for each in columns)
-    if not right:
-        raise ConfigError(f"columns={columns!r}; allowed: the numbers, from 0, of the fields of both ids (and a value)")
-
-
 def own_relations(
     reading: Reading,
     grid: tuple[int, int],
@@ -77,7 +67,7 @@ def own_relations(
 
 def _read(reading: Reading, mix: bool, columns: Sequence[int] | None) -> tuple[Ids, Ids, NDArray[np.float64]]:
     firsts, seconds, values = [], [], []
-    for _, sheet in reading.sheets():
+    for sheet in reading.sheets():
         records = _records(sheet, mix, columns)
         numbers = _values(sheet, records)
         reading.faults.settle(sheet)

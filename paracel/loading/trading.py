@@ -14,18 +14,21 @@ T = TypeVar("T")
 
 
 def together(comm: Comm, work: Callable[[], T]) -> T:
-    """What `work` gives; if it raises in one worker, it raises in all, so that none waits for one that gave up."""
+    """What `work` gives; if it raises in one worker, it raises in all, so that none waits for one that gave up.
+
+    If it raises in several, all tell of the first of them.
+    """
     result, error = None, None
     try:
         result = work()
     except Exception as caught:
         error = caught
     problems = comm.allgather_json(None if error is None else str(error) or type(error).__name__)
-    if error is not None:
+    failed = next((rank for rank, problem in enumerate(problems) if problem is not None), None)
+    if error is not None and failed == comm.rank:
         raise error
-    for rank, problem in enumerate(problems):
-        if problem is not None:
-            raise LoadError(f"worker {rank} could not load its part: {problem}")
+    if failed is not None:
+        raise LoadError(f"worker {failed} could not load its part: {problems[failed]}")
     return result  # type: ignore[return-value]
 
 
