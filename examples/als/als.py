@@ -60,10 +60,16 @@ def products(left: Array, right: Array) -> Array:
 
 
 def places(ids: Ids, known: Ids) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Where each id is among the known ones, which are sorted, and whether it is there at all."""
-    if not len(known) or ids.dtype.kind != known.dtype.kind:
+    """Where each id is among the known ones, each of which is there once, and whether it is there at all.
+
+    The ids of a file are texts as soon as one of them is no number: numbers and texts are compared as texts.
+    """
+    if not len(known):
         return np.zeros(len(ids), np.intp), np.zeros(len(ids), np.bool_)
-    place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    if ids.dtype.kind != known.dtype.kind:
+        ids, known = ids.astype(str), known.astype(str)
+    order = np.argsort(known)
+    place = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
     return place, known[place] == ids
 
 
@@ -86,7 +92,7 @@ class ALS(paracel.paralg):
         *,
         pattern: str = "fmap",
         lambda_: float = 0.1,
-        lambdas: list[float] | None = None,
+        lambdas: float | list[float] | None = None,
         k: int = 10,
         rounds: int = 0,
         seed: int = 0,
@@ -96,13 +102,16 @@ class ALS(paracel.paralg):
             raise ValueError(f"pattern is {pattern!r}; allowed: 'fmap' (users are solved), 'smap' (items are)")
         if not rounds and not factor_input:
             raise ValueError("give factor_input, the factors of one side; or rounds, to solve both")
-        if lambdas and (rounds or not validate_input):
+        if lambdas is not None and (rounds or not validate_input):
             raise ValueError("lambdas are compared by validate_input, and with rounds=0")
-        if k < 1 or min(lambdas or [lambda_]) <= 0:
-            raise ValueError(f"k is {k}, lambda {lambdas or lambda_}; allowed: k from 1, lambda above 0")
+        given = lambda_ if lambdas is None else lambdas
+        self.penalties = given if isinstance(given, list) else [given]
+        right = [isinstance(each, int | float) and 0 < each < np.inf for each in self.penalties]
+        if k < 1 or not right or not all(right):
+            raise ValueError(f"k is {k}, lambda {given}; allowed: k from 1, lambda above 0; lambdas: a list of such")
         self.rating_input, self.factor_input, self.validate_input = rating_input, factor_input, validate_input
         self.pattern, self.other_pattern = pattern, "smap" if pattern == "fmap" else "fmap"
-        self.penalties, self.k, self.seed = lambdas or [lambda_], k, seed
+        self.k, self.seed = k, seed
 
     def solve(self) -> None:
         rows, columns, values = self.load(self.rating_input, self.pattern)
@@ -150,6 +159,9 @@ class ALS(paracel.paralg):
     def given_factors(self) -> paracel.Table:
         """Those of the file: each worker writes the ones that it owns."""
         block = self.paracel_load_as_matrix(self.factor_input, "\t|", "fvec")
+        if not self.comm.allreduce(len(block.row_ids)):
+            raise ValueError(f"there are no factors in {self.factor_input!r}; lines are id<TAB>f1|f2|...")
+        self.check_finite(self.factor_input, block.matrix)
         twice = block.row_ids[1:][block.row_ids[1:] == block.row_ids[:-1]]  # they are sorted
         if len(twice):
             raise ValueError(f"there are several lines with the id {twice[0]} in {self.factor_input!r}")
@@ -175,7 +187,14 @@ class ALS(paracel.paralg):
     def load(self, source: str | list[str], pattern: str) -> tuple[Ids, Ids, Array]:
         """The ids of the side that is solved, which this worker owns; those of the other side; and the ratings."""
         users, items, values = self.paracel_load_as_relations(source, ",", pattern)
+        if not self.comm.allreduce(len(values)):
+            raise ValueError(f"there is no rating in {source!r}; lines are user,item,rating")
+        self.check_finite(source, values)
         return (users, items, values) if pattern == "fmap" else (items, users, values)
+
+    def check_finite(self, source: str | list[str], numbers: Array) -> None:
+        if not all(self.comm.allgather(bool(np.isfinite(numbers).all()))):
+            raise ValueError(f"{source!r} has values that are no finite numbers; take these lines out")
 
     def everyones(self, ids: Ids) -> Ids:
         """The distinct ids of all workers, sorted."""
@@ -183,10 +202,23 @@ class ALS(paracel.paralg):
 
     def held_out(self) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
         """The ratings to validate with, as places of rows and columns; without those that nothing is known of."""
-        rows, columns, values = self.load(self.validate_input, self.pattern)
+        rows, columns, values = self.owned(*self.load(self.validate_input, self.pattern))
         (row, known), (column, known_too) = places(rows, self.ratings.ids), places(columns, self.column_ids)
         both = known & known_too
+        if not self.comm.allreduce(int(both.sum())):
+            raise ValueError(f"of no rating in {self.validate_input!r} both user and item have factors")
         return row[both], column[both], values[both]
+
+    def owned(self, rows: Ids, columns: Ids, values: Array) -> tuple[Ids, Ids, Array]:
+        """At least the ratings of the rows that this worker owns.
+
+        A number and the same as a text hash to different workers: if one file has numbers and the other one texts, each
+        gets the ratings of all.
+        """
+        if rows.dtype.kind == self.ratings.ids.dtype.kind:
+            return rows, columns, values
+        every = self.comm.allgather((rows, columns, values))
+        return tuple(np.concatenate(parts) for parts in zip(*every, strict=True))
 
     def report(self, factors: Array, others: Array, label: str) -> float:
         """Print the root of the mean squared error, and that of the ratings to validate with; the last one is given."""

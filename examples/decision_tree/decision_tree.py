@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 Ids = NDArray[Any]  # int64 or str
 NOBODY = -1  # the item of a node that no item splits
+MOST_NUMBERS = 1 << 30  # in a level's table: 8 GB on all servers together
 BATCH_NUMBERS = 1 << 20  # of predicted ratings at once: 8 MB
 
 
@@ -68,11 +69,11 @@ def groups(places: Numbers, width: int) -> Iterator[tuple[int, Numbers]]:
 class DecisionTree(paracel.paralg):
     """Grows trees from `user_fac_input` and `item_fac_input`, lines `id<TAB>f1|f2|...`.
 
-    A user is asked `level` questions. Tree number n, of `tree_start_index` to `tree_end_index`, begins with the item
-    that is the n-th best beginning, from 0. An item is liked if the product of the factors is at least `neutral` +
-    `unknown_bar`, disliked if it is at most `neutral` - `unknown_bar`, and unknown between, so that with an
-    `unknown_bar` of 0 there are two answers. Writes the items to `tree_0` and the averages of users to
-    `average_user_factor_<n>_0` in `output`. `test_input` are factors of users that the trees are tried with.
+    A user is asked `level` questions, or as many as split any users. Tree number n, of `tree_start_index` to
+    `tree_end_index`, begins with the item that is the n-th best beginning, from 0. An item is liked if the product of
+    the factors is at least `neutral` + `unknown_bar`, disliked if it is at most `neutral` - `unknown_bar`, and unknown
+    between, so that with an `unknown_bar` of 0 there are two answers. Writes the items to `tree_0` and the averages of
+    users to `average_user_factor_<n>_0` in `output`. `test_input` are factors of users that the trees are tried with.
     """
 
     def __init__(
@@ -100,12 +101,22 @@ class DecisionTree(paracel.paralg):
 
     def solve(self) -> None:
         self.load_items()
+        self.check_size()
         users = self.exact(self.load(self.user_fac_input).matrix)
         self.grow(users)
         self.report("", users)
         if self.test_input:
             self.report("test ", self.load(self.test_input).matrix)
         self.dump()
+
+    def check_size(self) -> None:
+        """Of the last level's table."""
+        nodes = (self.end - self.start + 1) * self.answers ** min(self.level - 1, 64)
+        if nodes * len(self.items) * self.answers * (1 + self.items.shape[1]) > MOST_NUMBERS:
+            raise ValueError(
+                f"level is {self.level}; with {len(self.items)} items the last level's table has more than "
+                f"{MOST_NUMBERS:,} numbers, which is the most; take a lower level, or fewer trees or items"
+            )
 
     # ---- the trees, all at once
 
@@ -124,6 +135,8 @@ class DecisionTree(paracel.paralg):
             parents = self.averages[-1].reshape(-1, 1, len(mean))  # for answers that nobody gave
             averages = np.where(counts > 0, totals / np.maximum(counts, 1), parents)
             self.averages.append(averages.reshape(trees, -1, len(mean)))
+            if (question == NOBODY).all():  # in all workers; nor would any node below split
+                return
             places = self.descend(users, places, question)
 
     def split(self, level: int, places: Numbers, users: Array) -> tuple[Numbers, Array]:
@@ -225,7 +238,7 @@ class DecisionTree(paracel.paralg):
             missing = users - np.take_along_axis(averages, places[:, :, None], axis=1)
             squares = self.comm.allreduce(float(np.sum(missing @ gram * missing)))
             self.say(f"{label}rmse after {asked} questions: {(squares / ratings) ** 0.5:.6f}")
-            if asked < self.level:
+            if asked < len(self.questions):
                 places = self.descend(users, places, self.questions[asked])
 
     def summed(self, part: Array) -> Array:

@@ -70,7 +70,7 @@ class Downpour(paracel.paralg):
         rounds: int = 25,
         alpha: float = 0.1,
         *,
-        hidden: tuple[int, ...] | list[int] = (128,),
+        hidden: int | list[int] = 128,
         batch: int = 16,
         fetch: int = 4,
         push: int = 2,
@@ -82,13 +82,17 @@ class Downpour(paracel.paralg):
         for name, value in {"batch": batch, "fetch": fetch, "push": push}.items():
             if value < 1:
                 raise ValueError(f"{name} is {value}; allowed: whole numbers from 1 on")
-        if min(hidden, default=2) < 2:  # with one, rows would be single numbers
-            raise ValueError(f"hidden is {hidden}; allowed: a list of whole numbers from 2 on")
-        if scale <= 0:
-            raise ValueError(f"scale is {scale}; allowed: numbers above 0")
+        self.hidden = hidden if isinstance(hidden, list) else [hidden]
+        if not all(isinstance(units, int) and units >= 2 for units in self.hidden):  # with 1, rows would be numbers
+            raise ValueError(f"hidden is {hidden}; allowed: a list of whole numbers from 2 on, or one such number")
+        for name, rate in {"scale": scale, "alpha": alpha}.items():
+            if not 0 < rate < np.inf:
+                raise ValueError(f"{name} is {rate}; allowed: numbers above 0")
+        if not 0 <= local_alpha < np.inf:
+            raise ValueError(f"local_alpha is {local_alpha}; allowed: numbers from 0")
         self.training_input, self.test_input = training_input, test_input
         self.alpha, self.local_alpha, self.scale = alpha, local_alpha, scale
-        self.hidden, self.batch, self.fetch, self.push, self.seed = hidden, batch, fetch, push, seed
+        self.batch, self.fetch, self.push, self.seed = batch, fetch, push, seed
 
     def solve(self) -> None:
         features, labels = self.load(self.training_input)
@@ -103,6 +107,9 @@ class Downpour(paracel.paralg):
         self.paracel_sync()
         seconds = time.perf_counter() - started
         layers = self.pulled()
+        if not all(np.isfinite(layer).all() for layer in layers):
+            rates = f"alpha is {self.alpha}, local_alpha {self.local_alpha}"
+            raise ValueError(f"{rates}, and the weights grew without end; lower alpha or local_alpha, or raise scale")
         results = {
             "samples": self.comm.allreduce(len(labels)),
             "training accuracy": round(self.accuracy(layers, features, labels), 4),
@@ -118,12 +125,18 @@ class Downpour(paracel.paralg):
         """This worker's samples, and their labels."""
         features, labels = self.paracel_load_csv(source)
         if not self.comm.allreduce(len(labels)):
-            raise ValueError(f"there is no sample in {source!r}")
+            raise ValueError(f"there is no sample in {source!r}; lines are f1,...,fk,label")
+        scaled = (features / self.scale).astype(np.float32)
+        if not all(self.comm.allgather(bool(np.isfinite(scaled).all() and np.isfinite(labels).all()))):
+            raise ValueError(
+                f"{source!r} has labels, or features divided by {self.scale:g}, that are no finite numbers of 32 bits; "
+                f"take these lines out, or raise scale"
+            )
         classes = labels.astype(np.int64)
         wrong = labels[(classes != labels) | (classes < 0)]
         if len(wrong):
             raise ValueError(f"{source!r} has the label {wrong[0]:g}; allowed: whole numbers from 0 on")
-        return (features / self.scale).astype(np.float32), classes
+        return scaled, classes
 
     def open_layers(self, widths: list[int]) -> None:
         """A table for each layer; a row is what goes from one unit. How it begins is a function of the seed."""

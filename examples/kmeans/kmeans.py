@@ -101,6 +101,11 @@ class KMeans(paracel.paralg):
         started = time.perf_counter()
         self.points, self.ids, _ = self.paracel_load_as_matrix(self.input, "\t,", "fvec")
         total = self.comm.allreduce(len(self.points))
+        if not all(self.comm.allgather(bool(np.isfinite(self.points).all()))):
+            raise ValueError(f"{self.input!r} has points that are no finite numbers; take these lines out")
+        twice = self.ids[1:][self.ids[1:] == self.ids[:-1]]  # they are sorted
+        if len(twice):
+            raise ValueError(f"there are several lines with the id {twice[0]} in {self.input!r}")
         if total < self.kclusters:
             raise ValueError(f"kclusters is {self.kclusters}, and {self.input!r} has {total} points")
         loaded = time.perf_counter()
@@ -178,6 +183,8 @@ class KMeans(paracel.paralg):
         expected = (self.kclusters, self.points.shape[1])
         if centres.shape != expected:
             raise ValueError(f"{self.centers_input!r} has centres of shape {centres.shape}; needed: {expected}")
+        if not np.isfinite(centres).all():
+            raise ValueError(f"{self.centers_input!r} has centres that are no finite numbers")
         return centres
 
     def dump(self, centres: Floats, labels: Whole) -> None:

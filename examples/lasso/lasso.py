@@ -38,7 +38,7 @@ class Lasso(paracel.paralg):
         tolerance: float = 1e-11,
     ) -> None:
         super().__init__(output=output, rounds=rounds, staleness=0)
-        if lambda_ < 0:
+        if not 0 <= lambda_ < np.inf:
             raise ValueError(f"lambda is {lambda_}; allowed: from 0")
         self.training_input, self.test_input, self.predict_input = training_input, test_input, predict_input
         self.lambda_ = lambda_
@@ -100,7 +100,12 @@ class Lasso(paracel.paralg):
         samples = self.paracel_load_csv(source)
         if self.comm.allreduce(samples.features.size) == 0:
             raise ValueError(f"there is no sample in {source!r}; lines are f1,...,fk,value")
+        self.check_finite(source, samples.features, samples.labels)
         return samples
+
+    def check_finite(self, source: str | list[str], *arrays: Floats) -> None:
+        if not all(self.comm.allgather(all(bool(np.isfinite(array).all()) for array in arrays))):
+            raise ValueError(f"{source!r} has values that are no finite numbers; take these lines out")
 
     def test(self) -> None:
         features, values = self.load(self.test_input)
@@ -125,6 +130,7 @@ class Lasso(paracel.paralg):
             self.paracel_dump_vector(self.theta, "lasso_theta_", sep="|")
         if self.predict_input:  # lines of features alone
             features = self.paracel_load_as_matrix(self.predict_input, ",", "linesplit").matrix
+            self.check_finite(self.predict_input, features)
             self.paracel_dump_vector(self.predicted(features), "pred_v_")
 
 

@@ -15,6 +15,7 @@ import paracel
 
 Array = NDArray[np.float64]
 Ids = NDArray[Any]  # int64 or str
+GROWTH = 1.2  # so much more than at the start, the error on the training ratings is no accident of the first steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +50,38 @@ def added_up(values: Array, place: NDArray[np.intp], size: int) -> Array:
     return csr_array((np.ones(len(place)), (place, np.arange(len(place)))), shape=(size, len(place))) @ values
 
 
+def fields(line: str) -> tuple[str, str, str]:
+    """User, item and rating of a line `user item rating` or `user item date rating`."""
+    found = line.split()
+    if len(found) not in (3, 4):
+        raise ValueError(f"it has {len(found)} fields; allowed: user item rating, or user item date rating")
+    return found[0], found[1], found[-1]
+
+
+def places(ids: Ids, known: Ids) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Where each id is among the known ones, each of which is there once, and whether it is there at all.
+
+    The ids of a file are texts as soon as one of them is no number: numbers and texts are compared as texts.
+    """
+    if not len(known):
+        return np.zeros(len(ids), np.intp), np.zeros(len(ids), np.bool_)
+    if ids.dtype.kind != known.dtype.kind:
+        ids, known = ids.astype(str), known.astype(str)
+    order = np.argsort(known)
+    place = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
+    return place, known[place] == ids
+
+
 def rows_of(ids: Ids, known: Ids, rows: Array) -> Array:
-    """The row of each id; zeros for one that is not among the known ones, which are sorted."""
-    if not len(known) or ids.dtype.kind != known.dtype.kind:
-        return np.zeros((len(ids), rows.shape[1]))
-    place = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    return np.where((known[place] == ids)[:, None], rows[place], 0.0)
+    """The row of each id; zeros for one that is not among the known ones."""
+    place, there = places(ids, known)
+    found = np.zeros((len(ids), rows.shape[1]))
+    found[there] = rows[place[there]]
+    return found
 
 
 class MatrixFactorization(paracel.paralg):
-    """Factors of `k` numbers for the users and items of `input`, lines `user item date rating`.
+    """Factors of `k` numbers for the users and items of `input`, lines `user item rating` or `user item date rating`.
 
     `rounds` times over the ratings, in `batches` each, with steps of alpha * (2 * error * slope - beta * row). With
     `ssp_switch`, items that a worker reads are at most `limit_s` batches old, else they are as new as can be. With
@@ -83,9 +106,13 @@ class MatrixFactorization(paracel.paralg):
         batches: int = 20,
         seed: int = 0,
     ) -> None:
+        if limit_s != np.inf and (not isinstance(limit_s, int) or limit_s < 0):
+            raise ValueError(f"limit_s is {limit_s}; allowed: whole numbers from 0 on; ssp_switch=false: nobody waits")
         super().__init__(output=output, rounds=rounds, staleness=limit_s if ssp_switch else None)
         if k < 1 or batches < 1:
             raise ValueError(f"k is {k}, batches {batches}; allowed: whole numbers from 1 on")
+        if not (0 < alpha < np.inf and 0 <= beta < np.inf):
+            raise ValueError(f"alpha is {alpha}, beta {beta}; allowed: alpha above 0, beta from 0")
         self.input, self.predict_input, self.test_input = input, predict_input, test_input
         self.k, self.alpha, self.beta, self.debug, self.batches, self.seed = k, alpha, beta, debug, batches, seed
         self.random = np.random.default_rng([seed, self.worker_id])
@@ -93,6 +120,9 @@ class MatrixFactorization(paracel.paralg):
 
     def solve(self) -> None:
         self.start()
+        if self.test_input:
+            self.test = self.load_test()
+        before = self.training_error(self.items.pull(staleness=None).result())
         for _ in range(self.rounds):
             for batch in np.array_split(self.random.permutation(len(self.ratings)), self.batches):
                 if len(batch):
@@ -102,7 +132,11 @@ class MatrixFactorization(paracel.paralg):
                 self.losses.append(self.training_error(self.items.pull().result()))
         self.paracel_sync()
         items = self.items.pull(staleness=None).result()
-        self.report(items)
+        error = self.training_error(items)
+        if not error <= GROWTH * before:
+            told = f"alpha is {self.alpha}, and the training rmse grew from {before:g} to {error:g}"
+            raise ValueError(f"{told}; lower alpha, or raise batches")
+        self.report(items, error)
         if self.output:
             self.dump(items)
 
@@ -113,8 +147,6 @@ class MatrixFactorization(paracel.paralg):
         self.item_ids = np.unique(np.concatenate(self.comm.allgather(np.unique(items))))
         self.ratings = Ratings(user, np.searchsorted(self.item_ids, items), values)
         self.count = self.comm.allreduce(len(values))
-        if not self.count:
-            raise ValueError(f"there is no rating in {self.input!r}")
         self.mean = self.comm.allreduce(float(values.sum())) / self.count
         every = self.comm.allgather((values.min(initial=np.inf), values.max(initial=-np.inf)))
         self.lowest, self.highest = min(low for low, _ in every), max(high for _, high in every)
@@ -124,9 +156,36 @@ class MatrixFactorization(paracel.paralg):
         self.items = self.table("items", len(self.item_ids), 1 + self.k, "float64", init=init, seed=self.seed)
 
     def load(self, source: str | list[str]) -> tuple[Ids, Ids, Array]:
-        """Users, which this worker owns, items and ratings."""
-        users, items, values = self.paracel_load_as_relations(source, " \t", "fmap", columns=(0, 1, 3))
+        """Users, items and ratings; the users' ids hash to this worker."""
+        users, items, values = self.paracel_load_as_relations(source, fields, "fmap")
+        if not self.comm.allreduce(len(values)):
+            raise ValueError(f"there is no rating in {source!r}; lines are user item rating, or user item date rating")
+        if not all(self.comm.allgather(bool(np.isfinite(values).all()))):
+            raise ValueError(f"{source!r} has ratings that are no finite numbers; take these lines out")
         return users, items, values
+
+    def load_test(self) -> tuple[Ids, Ids, Array]:
+        """The ratings to test with, of this worker's users."""
+        users, items, values = self.owned(*self.load(self.test_input))
+        both = places(users, self.user_ids)[1] & places(items, self.item_ids)[1]
+        if not self.comm.allreduce(int(both.sum())):
+            raise ValueError(f"of no rating in {self.test_input!r} both user and item are in {self.input!r}")
+        return users, items, values
+
+    def owned(self, users: Ids, items: Ids, values: Array) -> tuple[Ids, Ids, Array]:
+        """Those of this worker's users; worker 0 has those of unknown ones, too.
+
+        A number and the same as a text hash to different workers. If one file has numbers and the other one texts, all
+        workers read all, and keep their own.
+        """
+        if users.dtype.kind == self.user_ids.dtype.kind:
+            return users, items, values
+        users, items, values = (np.concatenate(parts) for parts in zip(*self.comm.allgather((users, items, values))))
+        every = self.comm.allgather(self.user_ids)
+        place, known = places(users, np.concatenate(every))
+        owner = np.repeat(np.arange(len(every)), [len(ids) for ids in every])[place]
+        mine = np.where(known, owner, 0) == self.worker_id
+        return users[mine], items[mine], values[mine]
 
     def descend(self, batch: Ratings) -> None:
         """One step for the users and items of these ratings; those of an item go to the servers, which add them."""
@@ -158,11 +217,11 @@ class MatrixFactorization(paracel.paralg):
         count = self.comm.allreduce(len(errors))
         return float(np.sqrt(self.comm.allreduce(float(errors @ errors)) / max(1, count)))
 
-    def report(self, rows: Array) -> None:
+    def report(self, rows: Array, error: float) -> None:
         self.say(f"ratings: {self.count}")
-        self.say(f"training rmse: {self.training_error(rows):.6f}")
+        self.say(f"training rmse: {error:.6f}")
         if self.test_input:
-            users, items, values = self.load(self.test_input)
+            users, items, values = self.test
             self.say(f"test rmse: {self.rmse(values - self.predicted(users, items, rows)):.6f}")
 
     def say(self, line: str) -> None:
@@ -183,8 +242,9 @@ class MatrixFactorization(paracel.paralg):
                 self.paracel_dump_vector(self.losses, "mf_loss_error_train_")
         if self.predict_input:
             wanted = self.paracel_load_as_relations(self.predict_input, ",", "fmap")
-            ratings = self.predicted(wanted.first, wanted.second, rows).tolist()
-            pairs = zip(wanted.first.tolist(), wanted.second.tolist(), ratings, strict=True)
+            first, second, _ = self.owned(*wanted)
+            ratings = self.predicted(first, second, rows).tolist()
+            pairs = zip(first.tolist(), second.tolist(), ratings, strict=True)
             self.paracel_dump_vector([f"{user},{item},{rating}" for user, item, rating in pairs], "pred_v_")
 
 

@@ -48,6 +48,8 @@ class PageRank(paracel.paralg):
     def solve(self) -> None:
         started = time.perf_counter()
         links = self.paracel_load_as_relations(self.input, self.separator, "smap")
+        if not self.comm.allreduce(len(links.first)):
+            raise ValueError(f"there is no link in {self.input!r}; lines are src{self.separator}dst")
         # a worker owns the edges of its vertices: turned around, the links that lead to its pages
         pages = pregel.partition(self.comm, graphs.make("digraph", links.second, links.first))
         counts = self.count_links(pages)

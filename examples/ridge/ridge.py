@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import paracel
 
 Floats = NDArray[np.float64]
+MARGIN = 1e-6  # of rounding
 
 
 class Ridge(paracel.paralg):
@@ -37,7 +38,9 @@ class Ridge(paracel.paralg):
         debug: bool = False,
     ) -> None:
         super().__init__(output=output, rounds=rounds, staleness=0)
-        if beta < 0:
+        if not 0 < alpha < np.inf:
+            raise ValueError(f"alpha is {alpha}; allowed: above 0")
+        if not 0 <= beta < np.inf:
             raise ValueError(f"beta is {beta}; allowed: from 0")
         self.training_input, self.test_input, self.predict_input = training_input, test_input, predict_input
         self.alpha, self.beta, self.debug = alpha, beta, debug
@@ -79,7 +82,10 @@ class Ridge(paracel.paralg):
             if self.debug:
                 self.objectives.append(self.objective(weights, rows, targets, n))
             if not np.isfinite(weights).all():
-                raise ValueError(f"alpha is {self.alpha}, and the weights grow without end; take a smaller one")
+                break
+        before, after = (self.objective(each, rows, targets, n) for each in (np.zeros_like(weights), weights))
+        if not after <= before * (1 + MARGIN):
+            raise ValueError(f"alpha is {self.alpha}, and the objective grew from {before:g} to {after:g}; lower alpha")
         return weights
 
     def objective(self, weights: Floats, rows: Floats, targets: Floats, n: int) -> float:
@@ -100,7 +106,12 @@ class Ridge(paracel.paralg):
         samples = self.paracel_load_csv(source)
         if self.comm.allreduce(samples.features.size) == 0:
             raise ValueError(f"there is no sample in {source!r}; lines are f1,...,fk,value")
+        self.check_finite(source, samples.features, samples.labels)
         return samples
+
+    def check_finite(self, source: str | list[str], *arrays: Floats) -> None:
+        if not all(self.comm.allgather(all(bool(np.isfinite(array).all()) for array in arrays))):
+            raise ValueError(f"{source!r} has values that are no finite numbers; take these lines out")
 
     def count_and_means(self, table: Floats) -> tuple[int, Floats]:
         """How many rows all workers have, and the means of the columns."""
@@ -132,6 +143,7 @@ class Ridge(paracel.paralg):
                 self.paracel_dump_vector(self.objectives, "ridge_loss_error_")
         if self.predict_input:  # lines of features alone
             features = self.paracel_load_as_matrix(self.predict_input, ",", "linesplit").matrix
+            self.check_finite(self.predict_input, features)
             self.paracel_dump_vector(self.predicted(features), "pred_v_")
 
 

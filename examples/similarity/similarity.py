@@ -148,6 +148,11 @@ class Similarity(paracel.paralg):
         twice = ids[1:][ids[1:] == ids[:-1]]  # they are sorted
         if len(twice):
             raise ValueError(f"there are several lines with the id {twice[0]} in {source!r}")
+        numbers = vectors.data if sp.issparse(vectors) else vectors
+        if not all(self.comm.allgather(bool(np.isfinite(numbers).all()))):
+            raise ValueError(f"{source!r} has values that are no finite numbers; take these lines out")
+        if not self.comm.allreduce(len(ids)):
+            raise ValueError(f"there is no item in {source!r}")
         return Items(ids, unit(vectors))
 
     def check_alike(self, mine: Items, others: Items) -> None:

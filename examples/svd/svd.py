@@ -44,6 +44,11 @@ class SVD(paracel.paralg):
     def solve(self) -> None:
         self.rows = self.paracel_load_as_matrix(self.input, ",", self.pattern)
         count, n = self.comm.allreduce(self.rows.matrix.shape[0]), self.rows.matrix.shape[1]
+        numbers = self.rows.matrix.data if self.pattern == "fmap" else self.rows.matrix
+        if not all(self.comm.allgather(bool(np.isfinite(numbers).all()))):
+            raise ValueError(f"{self.input!r} has values that are no finite numbers; take these lines out")
+        if not count:
+            raise ValueError(f"there is no row in {self.input!r}")
         if self.k > min(count, n):
             raise ValueError(f"k is {self.k}; allowed: at most {min(count, n)}, of a matrix of {count} x {n}")
         self.width = min(self.k + self.oversampling, count, n)

@@ -7,8 +7,8 @@ from contextlib import suppress
 from types import SimpleNamespace
 
 from paracel.datagen import KINDS, Option, blocks
+from paracel.datagen.destination import writing
 from paracel.errors import ConfigError
-from paracel.folders import replacing
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -16,10 +16,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = _parser()
     given = parser.parse_args(sys.argv[1:] if argv is None else argv, namespace=SimpleNamespace())
     try:
-        with replacing(given.output) as file:
-            file.writelines(text.encode() for text in blocks(given.kind, given))
+        with writing(given.output) as file:
+            for text in blocks(given.kind, given):
+                file.write(text.encode())
     except ConfigError as error:
         parser.error(str(error))
+    except BrokenPipeError:  # whoever reads has enough, as `head`
+        raise SystemExit(1) from None
     except OSError as error:
         parser.error(f"cannot write {given.output!r}: {error.strerror}")
 
@@ -34,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     for name, kind in KINDS.items():
         sub = kinds.add_parser(name, help=kind.format, description=f"Lines: {kind.format}.", allow_abbrev=False)
-        sub.add_argument("-o", "--output", required=True, metavar="FILE", help="the file; an older one is replaced")
+        sub.add_argument("-o", "--output", required=True, metavar="FILE", help=_FILE)
         for short, option in [("-n", _LINES), ("-s", _SEED)]:
             _add(sub, option, short)
         for option in kind.options:
@@ -42,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_FILE = "the file; an older one is replaced. .gz and .zst are packed; - is the standard output"
 _LINES = Option("lines", 1000, "how many lines")
 _SEED = Option("seed", 0, "the same gives the same", least=0)
 

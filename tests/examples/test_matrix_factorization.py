@@ -143,7 +143,7 @@ def test_what_is_not_known_and_more_workers_than_users(run, tmp_path):
 
 def test_wrong_settings_are_told(run, tmp_path):
     (tmp_path / "none.txt").write_text("\n")
-    (tmp_path / "short.txt").write_text("1 2 3\n")
+    (tmp_path / "short.txt").write_text("1 2\n")
     none = f"input={tmp_path}/none.txt"
     cases = [
         ([none, "k=0"], "k is 0"),
