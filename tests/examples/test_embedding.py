@@ -52,7 +52,7 @@ def links():
 
 @pytest.mark.parametrize(("workers", "servers"), [(1, 1), (2, 2), (4, 2)])
 def test_vectors_tell_held_out_links_from_false_ones(run, links, tmp_path, workers, servers):
-    short = ["rounds=4", "dim=16", "length=8", "alpha=0.3"]
+    short = ["rounds=6", "dim=16", "length=8", "alpha=0.3"]
     done = run.prun(workers, servers, "-c", CONFIG, SCRIPT, f"output={tmp_path}", *short)
     assert done.status == 0, done.err
     assert done.figure("AUC by vectors") >= 0.8
