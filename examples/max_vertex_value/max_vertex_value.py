@@ -14,9 +14,10 @@ class MaxValue(pregel.VertexProgram):
     """The program of all vertices at once; a vertex begins with its id as its value."""
 
     combiner = "max"
+    dtype = "int64"
 
     def initial(self, vertices):
-        return vertices.ids.astype(np.float64)
+        return vertices.ids
 
     def compute(self, vertices, messages):
         greatest = np.maximum(vertices.values, messages)
@@ -29,9 +30,10 @@ class MaxValueOneByOne(pregel.PerVertexProgram):
     """The same, written for one vertex: slower, but as one thinks."""
 
     combiner = "max"
+    dtype = "int64"
 
     def initial_value(self, id):
-        return float(id)
+        return id
 
     def compute_vertex(self, vertex, message):
         if vertex.superstep == 0 or message > vertex.value:
@@ -89,7 +91,7 @@ class MaxVertexValue(paracel.paralg):
             print(f"vertices: {sum(counts.sum() for _, counts in everyone)}")
             print(f"supersteps: {found.supersteps}")
             for value, count in most_frequent(everyone, self.top):
-                print(f"{value:g} : {count}")
+                print(f"{value} : {count}")
         if self.output:
             self.paracel_dump_dict(found.to_dict(), "vertex_val_", merge=True)
 

@@ -1,5 +1,6 @@
 """Graphs of two sides: every edge leads from the left, as users, to the right, as items."""
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -9,11 +10,12 @@ from paracel.checks import check_count
 from paracel.errors import ConfigError
 from paracel.graphs.compressed import Positions
 from paracel.graphs.edges import Edges, Graph, Vertex, row_of
-from paracel.graphs.ids import Ids, as_ids, joined, numbered
+from paracel.graphs.ids import Ids, as_ids, counted, joined, numbered
 from paracel.graphs.outside import check_networkx, coordinates_of, library
 
-#: So that the product of two numbers of vertices fits 64 bits.
-MOST_CONTINUOUS = 1 << 31
+#: Vertices on a side of a bigraph_continuous, of which compressed rows take 8 bytes each: 1 GB.
+MOST_CONTINUOUS = 1 << 27
+_ALLOWED = "allowed: whole numbers from 0, below 2**27, as it has all vertices up to the largest; a bigraph has any ids"
 
 
 class _TwoSided(Graph):
@@ -107,14 +109,22 @@ class bigraph(_TwoSided):  # noqa: N801 - Paracel's name
 
 
 class bigraph_continuous(_TwoSided):  # noqa: N801 - Paracel's name
-    """A graph of two sides, whose vertices are 0, 1, ... on each: nothing is looked up."""
+    """A graph of two sides, whose vertices are 0, 1, ... on each, below 2**27: nothing is looked up.
+
+    Compressed rows take 8 bytes for every vertex up to the largest id of a side, also for those without edges.
+    """
 
     def __init__(self, edges: Any = (), *, left: int = 0, right: int = 0) -> None:
-        """There are at least `left` and `right` vertices, and as many more as edges need."""
+        """There are at least `left` and `right` vertices, and as many more as edges, or the keys of a dict, need."""
         super().__init__(edges)
-        check_count("left", left, 0)
-        check_count("right", right, 0)
-        self._tails_of, self._heads_of = np.arange(left), np.arange(right)
+        for side, count in (("left", left), ("right", right)):
+            check_count(side, count, 0)
+            if count > MOST_CONTINUOUS:
+                raise ConfigError(f"{side}={count} for a bigraph_continuous; {_ALLOWED}")
+        if isinstance(edges, Mapping):
+            keys, _, _ = self._checked(list(edges), [0] * len(edges), None)
+            left = max(left, int(keys.max(initial=-1)) + 1)
+        self._tails_of, self._heads_of = counted(left), counted(right)
         self._changed = True
 
     def add_edge(self, v: Vertex, w: Vertex, weight: float = 1.0) -> None:
@@ -133,9 +143,15 @@ class bigraph_continuous(_TwoSided):  # noqa: N801 - Paracel's name
         return edges
 
     def _number(self, tails: Ids, heads: Ids) -> tuple[Positions, Positions]:
-        self._tails_of = np.arange(max(len(self._tails_of), int(tails.max(initial=-1)) + 1))
-        self._heads_of = np.arange(max(len(self._heads_of), int(heads.max(initial=-1)) + 1))
+        self._tails_of = counted(max(len(self._tails_of), int(tails.max(initial=-1)) + 1))
+        self._heads_of = counted(max(len(self._heads_of), int(heads.max(initial=-1)) + 1))
         return tails, heads
+
+    def _position(self, v: Vertex, ids: Ids) -> int:
+        (position,) = as_ids([v]).tolist()
+        if not isinstance(position, int) or not 0 <= position < len(ids):
+            raise ConfigError(f"no vertex {v!r} on this side of the graph, which has {len(ids)}, from 0 on")
+        return position
 
     @classmethod
     def from_scipy(cls, matrix: Any) -> Self:
@@ -147,7 +163,4 @@ class bigraph_continuous(_TwoSided):  # noqa: N801 - Paracel's name
 
 
 def _not_continuous(side: str, id: object) -> ConfigError:
-    return ConfigError(
-        f"id {id!r} on the {side} of a bigraph_continuous; allowed: whole numbers from 0, below 2**31; a bigraph has "
-        "any ids"
-    )
+    return ConfigError(f"id {id!r} on the {side} of a bigraph_continuous; {_ALLOWED}")

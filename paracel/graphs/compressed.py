@@ -49,6 +49,9 @@ class Compressed:
     @property
     def rows(self) -> Positions:
         """The row of each edge, shape (edges,)."""
+        edges = len(self.columns)
+        if edges < self.height // 8:  # so that memory goes with the edges
+            return np.searchsorted(self.starts, np.arange(edges), "right") - 1
         return np.repeat(np.arange(self.height), self.degrees)
 
     def row(self, number: int) -> slice:
@@ -78,9 +81,8 @@ def rising_order(keys: Positions, end: int) -> Positions:
 
 
 def _starts(rows: Positions, height: int) -> Positions:
-    starts = np.zeros(height + 1, np.int64)
-    np.cumsum(np.bincount(rows, minlength=height), out=starts[1:])
-    return starts
+    counts = np.bincount(rows + 1, minlength=height + 1)
+    return np.cumsum(counts, out=counts)
 
 
 def runs(starts: NDArray[Any], lengths: NDArray[Any]) -> Positions:

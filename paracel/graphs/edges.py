@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, Self, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from paracel.errors import ConfigError
 from paracel.graphs.compressed import Compressed, Positions, Weights
@@ -52,7 +52,7 @@ class Graph(ABC):
 
     @classmethod
     def from_dict(cls, edges: Mapping[Any, Mapping[Any, float]]) -> Self:
-        """From `{v: {w: weight}}`, as `dump2dict` makes it."""
+        """From `{v: {w: weight}}`, as `dump2dict` makes it; a vertex with `{}` stays, where vertices need no edge."""
         return cls(edges)
 
     def __repr__(self) -> str:
@@ -211,7 +211,7 @@ def _number(given: Any) -> float:
         return np.nan
 
 
-def row_of(edges: Compressed, number: int, ids: NDArray[Any]) -> dict[Any, float]:
+def row_of(edges: Compressed, number: int, ids: Ids) -> dict[Any, float]:
     """The ids of the columns of one row, with their weights."""
     here = edges.row(number)
     return dict(zip(ids[edges.columns[here]].tolist(), edges.weights[here].tolist(), strict=True))

@@ -1,7 +1,8 @@
 """Names of vertices, `ids`: text or whole numbers of 64 bits, as arrays; and their numbering from 0. No edges here."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,25 @@ Positions = NDArray[np.int64]
 
 #: Whole numbers are counted off in a list of flags where that has at most so many flags for each of them.
 _FLAGS_EACH = 8
+
+
+def counted(count: int) -> Ids:
+    """The ids 0 to `count` - 1, each of which is its own position: used as an array of them is, and keeps none."""
+    return cast(Ids, _Counted(count))
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, positions: Positions) -> Ids:
+        return positions.copy()
+
+    def tolist(self) -> list[int]:
+        return list(range(self.count))
 
 
 def as_ids(given: Any) -> Ids:

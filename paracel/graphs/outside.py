@@ -21,14 +21,18 @@ def library(module: str, asked: str) -> Any:
 
 
 def coordinates_of(matrix: Any) -> Any:
-    """A scipy sparse matrix or array by the rows, columns and values of what it holds."""
+    """A scipy sparse matrix or array by the rows, columns and values of what it holds; entries of one place added."""
     if not hasattr(matrix, "tocoo"):
         given = type(matrix).__name__
         raise ConfigError(
             f"from_scipy() takes a scipy sparse matrix or array, not {given}; scipy.sparse.coo_array(x) makes one of "
             f"a dense array (pip install {_INSTALL['scipy']})"
         )
-    return matrix.tocoo()
+    distinct = getattr(matrix, "has_canonical_format", False)
+    coordinates = matrix.tocoo(copy=not distinct)  # so that the caller's stays as it is
+    if not distinct:
+        coordinates.sum_duplicates()
+    return coordinates
 
 
 def check_networkx(graph: Any) -> None:

@@ -17,9 +17,11 @@ class _OneSided(Graph):
     """Tails and heads are of the same vertices, some of which may have no edge."""
 
     def __init__(self, edges: Iterable[Edge] | Mapping[Any, Mapping[Any, float]] = ()) -> None:
-        """With `edges` (v, w) or (v, w, weight), or with those of a dict `{v: {w: weight}}`."""
+        """With `edges` (v, w) or (v, w, weight), or with those of a dict `{v: {w: weight}}`, and its vertices."""
         self._lone: list[Ids] = []
         super().__init__(edges)
+        if isinstance(edges, Mapping):
+            self.add_vertices([v for v, others in edges.items() if not others])
 
     def add_vertices(self, ids: ArrayLike) -> None:
         """Add vertices, shape (n,), that need not have an edge; nothing happens to those that are there."""
@@ -148,8 +150,8 @@ class undirected_graph(_OneSided):  # noqa: N801 - Paracel's name
         return int(self.degrees().max(initial=0))
 
     def avg_degree(self) -> float:
-        """The ends of all edges for each vertex; 0 without vertices."""
-        return 2 * self.e() / max(self.v(), 1)
+        """The mean of `degrees()`, where a self-loop counts once; 0 without vertices."""
+        return len(self.compressed.columns) / max(self.v(), 1)
 
     def to_networkx(self) -> Any:
         """A networkx Graph with the attribute `weight`; needs networkx."""

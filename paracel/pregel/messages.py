@@ -2,7 +2,8 @@
 
 Each vertex has two rows, for even and odd supersteps: while one worker still reads the messages of a superstep, a
 faster one may send those of the next. Nobody empties the rows. A push brings messages and the superstep that they are
-for; the first one for a superstep replaces what is left of an older one.
+for, from 1; the first one for a superstep replaces what is left of an older one. The superstep is of the rows' dtype,
+so these have at least 8 bytes, `stored`, whatever the program's dtype is.
 """
 
 from collections.abc import Mapping
@@ -27,19 +28,19 @@ def _combined(ufunc: np.ufunc, rows: Array, deltas: tuple[Array, Array], state: 
     return combined
 
 
-@updater(state={STEP: -1}, inputs=2)
+@updater(state={STEP: 0}, inputs=2)
 def add_messages(rows: Array, deltas: tuple[Array, Array], state: Mapping[str, Array]) -> Array:
     """The sum of the messages of one superstep."""
     return _combined(np.add, rows, deltas, state)
 
 
-@updater(state={STEP: -1}, inputs=2)
+@updater(state={STEP: 0}, inputs=2)
 def min_messages(rows: Array, deltas: tuple[Array, Array], state: Mapping[str, Array]) -> Array:
     """The least message of one superstep."""
     return _combined(np.minimum, rows, deltas, state)
 
 
-@updater(state={STEP: -1}, inputs=2)
+@updater(state={STEP: 0}, inputs=2)
 def max_messages(rows: Array, deltas: tuple[Array, Array], state: Mapping[str, Array]) -> Array:
     """The greatest message of one superstep."""
     return _combined(np.maximum, rows, deltas, state)
@@ -62,6 +63,12 @@ class Combiner:
         else:
             least, greatest = np.iinfo(kind).min, np.iinfo(kind).max
         return greatest if self.ufunc is np.minimum else least
+
+
+def stored(dtype: DTypeLike) -> np.dtype[Any]:
+    """The dtype of the table for messages of this one: holds every message, and the number of every superstep."""
+    kind = np.dtype(dtype)
+    return np.dtype(f"{kind.kind}{max(kind.itemsize, 8)}")
 
 
 COMBINERS = {

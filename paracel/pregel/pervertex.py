@@ -74,7 +74,9 @@ class PerVertexProgram(VertexProgram):
         """Look at the combined message (None: nothing has come), set the value, send, and perhaps vote to halt."""
 
     def initial(self, vertices: Vertices) -> Array:
-        """`initial_value` of each."""
+        """`initial_value` of each; of none, nothing of the dtype of messages."""
+        if not len(vertices.ids):
+            return np.empty(0, self.dtype)
         return _numbers([self.initial_value(id) for id in vertices.ids.tolist()], "initial_value returned")
 
     def compute(self, vertices: Vertices, messages: Array) -> tuple[Array, EdgeMessages]:

@@ -113,8 +113,8 @@ class Vertices:
 class VertexProgram(ABC):
     """A program that every vertex runs in every superstep (Malewicz et al., SIGMOD 2010), here for all at once.
 
-    `combiner` ("sum", "min", "max") makes one of all messages to a vertex, which are of `dtype`. `aggregators` maps
-    names of aggregators to "sum", "min" or "max".
+    `combiner` ("sum", "min", "max") makes one of all messages to a vertex, which are of `dtype`: whole numbers or
+    floats; those of less than 8 bytes travel as 8. `aggregators` maps names of aggregators to "sum", "min" or "max".
     """
 
     combiner: ClassVar[str] = "sum"

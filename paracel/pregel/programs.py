@@ -3,45 +3,58 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from paracel.checks import check_count
 from paracel.errors import ConfigError
 from paracel.graphs.ids import as_ids, hashes_of
 from paracel.pregel.program import Array, EdgeMessages, VertexProgram, Vertices
 
-Floats = NDArray[np.float64]
-#: Up to here float64 has all whole numbers.
-MOST_EXACT = 1 << 53
-
 
 class MaxValue(VertexProgram):
     """The greatest value among a vertex and all from which it can be reached (section 2 of the paper).
 
-    `values` makes the values with which vertices begin, shape (n,), of their ids; None: the ids are the values.
+    `values` makes the values with which vertices begin, shape (n,), of their ids; None: the ids are the values. They
+    are of `dtype`, which is int64 for ids, and float64 for other values unless given. ConfigError, in all workers, for
+    whole numbers beyond those that it tells apart, floats if it is of whole numbers, and what is no number.
     """
 
     combiner = "max"
 
-    def __init__(self, values: Any = None) -> None:
+    def __init__(self, values: Any = None, dtype: DTypeLike | None = None) -> None:
+        self.dtype = ("int64" if values is None else "float64") if dtype is None else dtype
         self._values = values
 
-    def initial(self, vertices: Vertices) -> Floats:
+    def initial(self, vertices: Vertices) -> Array:
         """The values given."""
         made = np.asarray(vertices.ids if self._values is None else self._values(vertices.ids))
-        if made.dtype.kind in "iu" and ((made > MOST_EXACT) | (made < -MOST_EXACT)).any():
-            raise ConfigError("values beyond 2**53, which floats do not tell apart; give others by values=")
-        try:
-            return made.astype(np.float64)
-        except ValueError as error:
-            raise ConfigError(f"ids that are no numbers, so give values=: {error}") from None
+        if made.dtype.kind not in "biuf":
+            raise ConfigError(f"MaxValue and values that are no numbers, {made!r:.80}; give numbers by values=")
+        kind = np.dtype(self.dtype)
+        if made.size and made.dtype.kind == "f" and kind.kind != "f":
+            raise ConfigError(f"MaxValue and values of {made.dtype}; its dtype is {kind}, give dtype='float64'")
+        least, most = _whole_numbers(kind)
+        if made.size and made.dtype.kind in "iu" and not least <= int(made.min()) <= int(made.max()) <= most:
+            raise ConfigError(
+                f"MaxValue and values from {made.min()} to {made.max()}; its dtype is {kind}, which has all whole "
+                f"numbers from {least} to {most}: give another, as dtype='int64'"
+            )
+        return made.astype(kind)
 
-    def compute(self, vertices: Vertices, messages: Array) -> tuple[Floats, Array]:
+    def compute(self, vertices: Vertices, messages: Array) -> tuple[Array, Array]:
         """Tell the others when there is something new."""
         greater = np.maximum(vertices.values, messages)
         news = (greater > vertices.values) | (vertices.superstep == 0)
         vertices.vote_to_halt()
         return greater, np.ma.array(greater, mask=~news)
+
+
+def _whole_numbers(kind: np.dtype[Any]) -> tuple[int, int]:
+    """From where to where a dtype has all whole numbers."""
+    if kind.kind == "f":
+        most = 2 << np.finfo(kind).nmant
+        return -most, most
+    return int(np.iinfo(kind).min), int(np.iinfo(kind).max)
 
 
 class ConnectedComponents(VertexProgram):

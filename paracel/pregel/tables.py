@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from paracel.graphs.compressed import Positions
 from paracel.paralg import paralg
-from paracel.pregel.messages import COMBINERS, STEP, combiner
+from paracel.pregel.messages import COMBINERS, STEP, combiner, stored
 from paracel.pregel.partition import Partition
 from paracel.pregel.program import Array, VertexProgram
 from paracel.table import Table
@@ -40,7 +40,7 @@ class RunTables:
         program, open_ = self._program, self._algorithm.table
         updater, width = combiner(program.combiner).updater, COUNTS + len(program.aggregators)
         return (
-            open_(f"{self._name}/messages", 2 * self._spread.count, dtype=program.dtype, updater=updater),
+            open_(f"{self._name}/messages", 2 * self._spread.count, dtype=stored(program.dtype), updater=updater),
             open_(f"{self._name}/totals", 2 * self._workers, width, "float64", updater="assign"),
         )
 
@@ -57,7 +57,7 @@ class RunTables:
         pulled = self._messages.pull(own, state=[STEP], staleness=0)
         totals = self._totals.pull(slice(workers, workers + self._workers), staleness=0).result()
         messages, steps = pulled.result()
-        return messages, steps == step, totals
+        return messages.astype(self._program.dtype, copy=False), steps == step, totals
 
     def drop(self) -> None:
         """Remove them when all have read what they need."""

@@ -21,7 +21,7 @@ def expected():
     for part in nx.topological_sort(condensed):
         before = [greatest[other] for other in condensed.predecessors(part)]
         greatest[part] = max([*condensed.nodes[part]["members"], *before])
-    return {v: float(greatest[part]) for v, part in condensed.graph["mapping"].items()}
+    return {v: greatest[part] for v, part in condensed.graph["mapping"].items()}
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_values_equal_those_of_networkx(run, expected, workers, servers, method,
     done = run.prun(workers, servers, "-c", CONFIG, SCRIPT, f"output={tmp_path}", f"method={method}")
     assert done.status == 0, done.err
     lines = [line.split("\t") for line in (tmp_path / "vertex_val_0").read_text().splitlines()]
-    assert {int(v): float(value) for v, value in lines} == expected
+    assert {int(v): int(value) for v, value in lines} == expected
     assert len(lines) == len(expected)
     assert done.out.startswith("vertices: 7115\nsupersteps: 8\n8271 : 2297\n")
 
@@ -42,6 +42,17 @@ def test_a_graph_that_hangs_together_knows_one_value_everywhere(run, tmp_path):
     text.write_text("".join(f"{n} {(n + 1) % 12}\n" for n in range(12)))
     done = run.mpiexec(2, SCRIPT, f"input={text}", "separator= ")
     assert (done.status, done.out) == (0, "vertices: 12\nsupersteps: 13\n11 : 12\n"), done.err
+
+
+@pytest.mark.parametrize("method", ["vectorised", "per_vertex"])
+def test_ids_that_floats_do_not_tell_apart_are_exact(run, method, tmp_path):
+    """More workers than vertices, some of which have none."""
+    text, most = tmp_path / "pair.txt", 2**53 + 1
+    text.write_text(f"{most - 1},{most}\n{most},{most - 1}\n")
+    done = run.mpiexec(4, SCRIPT, f"input={text}", f"method={method}", f"output={tmp_path}")
+    assert (done.status, done.out) == (0, f"vertices: 2\nsupersteps: 3\n{most} : 2\n"), done.err
+    lines = (tmp_path / "vertex_val_0").read_text().splitlines()
+    assert sorted(lines) == [f"{most - 1}\t{most}", f"{most}\t{most}"]
 
 
 def test_wrong_input_and_method_are_told(run, tmp_path):

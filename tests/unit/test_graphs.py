@@ -1,6 +1,7 @@
 """Graph types: Paracel's questions, arrays, and what comes from and goes to other libraries."""
 
 import sys
+import tracemalloc
 
 import networkx as nx
 import numpy as np
@@ -113,6 +114,14 @@ def test_rising_order_is_stable(end):
     assert rising_order(np.sort(keys), end).tolist() == list(range(6))
 
 
+def test_rows_of_few_edges():
+    """Found one by one where most rows have none, and counted off where not."""
+    for height in (4, 1000):
+        made = Compressed.of(*map(np.array, ([1, 1, 3], [0, 2, 1], [1.0, 2.0, 3.0])), (height, 3))
+        assert made.rows.tolist() == [1, 1, 3]
+        assert len(made.starts) == height + 1
+
+
 def test_runs():
     assert runs(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist() == [5, 6, 9, 10, 11]
     assert runs(np.array([], int), np.array([], int)).tolist() == []
@@ -191,6 +200,22 @@ def test_dumps_make_the_same_graph_again():
     assert digraph.from_edges(*graph.edges()).dump2triples() == graph.dump2triples()
 
 
+def test_dumps_keep_vertices_without_edges():
+    for kind in (digraph, undirected_graph):
+        graph = kind([("a", "b", 2.0), ("b", "b")])
+        graph.add_vertices(["z", "a"])
+        again = kind.from_dict(graph.dump2dict())
+        assert again.dump2dict() == graph.dump2dict()
+        assert again.vertex_set() == {"a", "b", "z"}
+    assert digraph.from_dict({3: {}, 7: {}}).ids.tolist() == [3, 7]
+    counted = bigraph_continuous([(0, 1)], left=5)
+    assert bigraph_continuous.from_dict(counted.dump2dict()).dump2dict() == counted.dump2dict()
+    with pytest.raises(ConfigError, match=r"1\.5"):
+        digraph.from_dict({1.5: {}})
+    with pytest.raises(ConfigError, match="id -1 on the left"):
+        bigraph_continuous.from_dict({-1: {}})
+
+
 @pytest.mark.parametrize(
     "ask", [lambda g: g.adjacent("x"), lambda g: g.outdegree(1), lambda g: g.reverse_adjacent("d")]
 )
@@ -257,9 +282,10 @@ def test_a_wrong_edge_that_was_added_is_told_at_every_question():
 
 def test_undirected_graph_answers():
     graph = undirected_graph([(1, 2), (2, 1, 5.0), (3, 2), (3, 3)])
-    assert (graph.v(), graph.e(), graph.selfloops(), graph.avg_degree(), graph.max_degree()) == (3, 3, 1, 2.0, 2)
+    assert (graph.v(), graph.e(), graph.selfloops(), graph.avg_degree(), graph.max_degree()) == (3, 3, 1, 5 / 3, 2)
     assert graph.adjacent(2) == {1: 5.0, 3: 1.0}
     assert (graph.degree(3), graph.degrees().tolist()) == (2, [1, 2, 2])
+    assert graph.avg_degree() == graph.degrees().mean()
     assert graph.dump2triples() == [(1, 2, 5.0), (2, 3, 1.0), (3, 3, 1.0)]
     assert graph.dump2dict() == {1: {2: 5.0}, 2: {1: 5.0, 3: 1.0}, 3: {2: 1.0, 3: 1.0}}
 
@@ -294,8 +320,36 @@ def test_bigraph_continuous_answers():
     assert (graph.v(), graph.e(), graph.outdegree(0), graph.indegree(4), graph.adjacent(1)) == (4, 3, 2, 1, {})
     assert bigraph_continuous(left=5, right=2).to_scipy().shape == (5, 2)
     assert bigraph_continuous([(7, 0)], left=5, right=2).to_scipy().shape == (8, 2)
+    assert (graph.reverse_adjacent(4), graph.dump2triples()) == ({0: 2.0}, [(0, 1, 3.0), (0, 4, 2.0), (3, 6, 1.0)])
     with pytest.raises(ConfigError, match="left=-1"):
         bigraph_continuous(left=-1)
+    for ask in (lambda: graph.adjacent(4), lambda: graph.reverse_adjacent("a"), lambda: graph.adjacent(-1)):
+        with pytest.raises(ConfigError, match=r"no vertex .* on this side of the graph, which has [47], from 0 on"):
+            ask()
+
+
+def test_edges_of_a_bigraph_continuous_are_copied():
+    graph = bigraph_continuous([(0, 1)])
+    for ends in graph.edges()[:2]:
+        ends[:] = 7
+    assert graph.dump2triples() == [(0, 1, 1.0)]
+
+
+def test_memory_of_a_bigraph_continuous():
+    """Eight bytes for each vertex of a side whose rows are asked for; what would take more than 1 GB is refused."""
+    last = 2**20
+    tracemalloc.start()
+    graph = bigraph_continuous([(last, 2**26), (5, 0)])
+    assert (graph.v(), graph.e(), graph.adjacent(last)) == (last + 1, 2, {2**26: 1.0})
+    assert graph.dump2triples() == [(5, 0, 1.0), (last, 2**26, 1.0)]
+    for wanted in ({"left": 2**27 + 1}, {"right": 2**40}, {"edges": [(2**27, 0)]}):
+        with pytest.raises(ConfigError, match=r"below 2\*\*27.*; a bigraph has any ids"):
+            bigraph_continuous(**wanted)
+    with pytest.raises(ConfigError, match="left=1073741824"):
+        bigraph_continuous.from_scipy(sp.coo_array(([1.0], ([2**29], [0])), shape=(2**30, 1)))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 9 * last
 
 
 @pytest.mark.parametrize(
@@ -304,7 +358,7 @@ def test_bigraph_continuous_answers():
         ((-1, 0), "id -1 on the left"),
         (("a", 0), "id 'a' on the left"),
         ((True, 0), "True"),
-        ((0, 2**31), "id 2147483648 on the right"),
+        ((0, 2**27), "id 134217728 on the right"),
         ((0, 1.5), "1.5"),
     ],
 )
@@ -334,6 +388,18 @@ def test_scipy_and_back():
         digraph.from_scipy(sp.csr_array((2, 3)))
     with pytest.raises(ConfigError, match="3 and 1 ids"):
         bigraph.from_scipy(matrix, right=[1])
+
+
+@pytest.mark.parametrize("made", ["tocoo", "tocsr", "tocsc"])
+@pytest.mark.parametrize("kind", [digraph, bigraph, bigraph_continuous])
+def test_entries_of_scipy_that_come_twice_are_added(kind, made):
+    given = sp.coo_array(([1.0, 2.0, 4.0], ([0, 1, 0], [1, 0, 1])), shape=(2, 2))
+    if made != "tocoo":  # which add them up when they are made of others
+        rows, columns = ([0, 2, 3], [1, 1, 0]) if made == "tocsr" else ([0, 1, 3], [1, 0, 0])
+        weights = [1.0, 4.0, 2.0] if made == "tocsr" else [2.0, 1.0, 4.0]
+        given = (sp.csr_array if made == "tocsr" else sp.csc_array)((weights, columns, rows), shape=(2, 2))
+    assert kind.from_scipy(given).dump2dict() == {0: {1: 5.0}, 1: {0: 2.0}}
+    assert given.nnz == 3
 
 
 def test_networkx_and_back():
