@@ -35,16 +35,19 @@ def expand(source: Source) -> list[str]:
     """The files that `source` names: a path, a directory, a glob (`**` is recursive), a URL, or several of them.
 
     Paths keep the order given; what a glob matches is sorted, without directories; of a directory, its files, sorted,
-    but not hidden ones. No file comes twice. A path that exists is that file, even if it holds glob characters.
-    LoadError when nothing is found.
+    but not hidden ones. No file comes twice, whether spelled in two ways or linked to: its first name is kept. A path
+    that exists is that file, even if it holds glob characters. LoadError when nothing is found.
     """
     named = [source] if isinstance(source, str | os.PathLike) else source
     if not isinstance(named, Iterable):
         raise LoadError(f"input is {source!r}; give a path, a glob, or a list of them")
-    found = dict.fromkeys(file for path in named for file in _expand_one(path))
+    found: dict[str, str] = {}
+    for path in named:
+        for file in _expand_one(path):
+            found.setdefault(file if "://" in file else os.path.realpath(file), file)
     if not found:
         raise LoadError(f"input is {source!r}, which names no file; give a path, a glob, or a list of them")
-    return list(found)
+    return list(found.values())
 
 
 def files_of(source: Source) -> list[File]:

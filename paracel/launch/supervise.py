@@ -158,6 +158,7 @@ class _Job:
     def _start_workers(self) -> None:
         workers = self._plan.workers
         made = {"PARACEL_COORDINATOR": self._coordinator.address, "PARACEL_KEY": self._coordinator.key}
+        made["PARACEL_PROGRESS"] = "1" if sys.stderr.isatty() else ""
         made = {name: value for name, value in made.items() if value}
         private = _private_directory(self._coordinator.address)
         command = [sys.executable, "-I", "-S", guard.__file__, private, str(self._file)]

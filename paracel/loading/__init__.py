@@ -13,7 +13,7 @@ from paracel.errors import ConfigError
 from paracel.loaders import lines_of
 from paracel.loading.chunks import Dispenser, Schedule, check_schedule, share, taken
 from paracel.loading.dense import numbered_rows, owned_rows
-from paracel.loading.formats import Format, Parser, check_columns
+from paracel.loading.formats import Format, Parser, check_columns, check_int
 from paracel.loading.ids import check_grid, for_users, grid_of
 from paracel.loading.labelled import Samples, csv_samples, libsvm_samples
 from paracel.loading.matrices import Block, dense_block, sparse_block
@@ -106,11 +106,12 @@ def load_relations(
     The parser is a string of which each character separates fields (with a blank among them, runs of separators count
     as one), or a function of a line that gives its fields, or None where the line has none. A pattern is one of
     `fmap` (pairs are owned by the hash of their first id), `smap` (of their second), `fsmap` (of both, over a `grid` of
-    ranks, (rows, columns); None: as square as can be), `fset` (as `fmap` with `mix`). Lines are `a,b`, `a,b,0.2`, or
-    `a,b:0.2`; with `mix` there may be more items, as in `a,b:0.2,c,d|0.1`. The mark before the value of an item is the
-    last `:`, `|` or blank in it, if that does not separate fields. `columns` are the numbers of the fields that count,
-    from 0: both ids, and a value or none. Ids are int64 if all of their column are written as integers, else str; with
-    `same_kind`, both columns are (as nodes of a graph should be, which come in both).
+    ranks, (rows, columns); None: as square as can be), `fset` (as `fmap` with `mix`). Lines are `a,b` or `a,b,0.2`;
+    with `mix`, an id and any number of items, as in `a,b:0.2,c,d|0.1`: an item is split into id and value at the last
+    `:`, `|` or blank in it, if that does not separate fields. `columns` are the numbers of the fields that count,
+    from 0: both ids, and a value or none (then, with `mix`, the second is split as an item). Ids are int64 if all of
+    their column are written as integers that it holds, else str; with `same_kind`, both columns are (as nodes of a
+    graph should be, which come in both).
 
     Blank lines are left out, and so are the first `skip_header` lines of every file, and lines that begin, after
     blanks, with the text `comment`. With `on_error="skip"`, lines that do not parse are left out, counted and logged.
@@ -142,6 +143,7 @@ def load_csv(
     With `columns`, these fields, from 0, are all that counts, in this order; else lines have as many fields as most of
     the source, as in `load_matrix`. The other arguments are those of `load_relations`.
     """
+    check_int("label", label, "the number of the field that is the label, from 0, or from the end, as -1")
     check_columns(columns, range(1, 1 << 31), "that are the features and the label")
     form = Format(parser, skip_header, comment)
     with ranks_of(comm) as ranks, begin(ranks, source, form, on_error, schedule) as reading:
@@ -166,6 +168,8 @@ def load_libsvm(
     rank says. Values of an index that comes twice in a line are added up. What follows `comment` is left out, at the
     ends of lines, too; `qid:n` is not taken.
     """
+    if width is not None:
+        check_int("width", width, "how many features there are, or None, for as many as are found", 0)
     form = Format(" \t:", skip_header, comment, inline=True)
     with ranks_of(comm) as ranks, begin(ranks, source, form, on_error, schedule) as reading:
         features, labels = libsvm_samples(reading, width, int(not zero_based))
@@ -209,6 +213,8 @@ def _check_pattern(pattern: str, allowed: Sequence[str]) -> None:
 
 
 def _layout(ranks: Comm, pattern: str, grid: tuple[int, int] | None) -> tuple[int, int]:
-    if grid is None or pattern != "fsmap":
+    if grid is None:
         return grid_of(pattern, ranks.size)
+    if pattern != "fsmap":
+        raise ConfigError(f"pattern {pattern!r} takes no grid=; that is for fsmap")
     return check_grid(grid, ranks.size)

@@ -1,6 +1,6 @@
 """Lines cut into fields, a block at a time: where each field begins and ends. What fields mean is not known here."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,21 +94,30 @@ def _plain(data: memoryview, path: str, offset: int) -> bytes:
     return raw if raw.endswith(b"\n") else raw + b"\n"
 
 
-def _parsed(text: str, parser: Callable[[str], Sequence[Any] | None]) -> tuple[bytes, list[tuple[int, str]]]:
+def _parsed(text: str, parser: Callable[[str], Iterable[Any] | None]) -> tuple[bytes, list[tuple[int, str]]]:
     """The fields of each line, joined; and of those for which the parser raised, number and what was expected."""
     failed: list[tuple[int, str]] = []
     joined = []
     for number, line in enumerate(text.removesuffix("\n").split("\n")):
         try:
-            fields = parser(line) if line.strip() else None
-            made = UNIT.join(map(str, fields or ()))
-            if made.count(UNIT) != max(0, len(fields or ()) - 1) or "\n" in made:
+            fields = _texts(parser(line)) if line.strip() else []
+            made = UNIT.join(fields)
+            if made.count(UNIT) != max(0, len(fields) - 1) or "\n" in made:
                 raise ValueError("a field holds a line end, or the character 0x1f")
         except Exception as error:
             failed.append((number, f"a line that the parser takes; it raised {type(error).__name__}: {error}"))
             made = "?"
         joined.append(made)
     return ("\n".join(joined) + "\n").encode(), failed
+
+
+def _texts(fields: Any) -> list[str]:
+    if fields is None:
+        return []
+    # The check of an abstract class costs as much as all the rest.
+    if type(fields) is not list and (isinstance(fields, str | bytes) or not isinstance(fields, Iterable)):
+        raise TypeError(f"it gave {fields!r}, where a list of fields is expected, or None")
+    return list(map(str, fields))
 
 
 def cut(raw: bytes, separators: bytes, place: Place, original: bytes) -> Sheet:

@@ -1,8 +1,9 @@
 """How lines are written: what separates their fields, and which lines are passed over. Not what their fields mean."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, TypeAlias
 
 from paracel.errors import ConfigError
@@ -10,7 +11,7 @@ from paracel.loaders import lines_before
 from paracel.partition import ByteRange
 
 #: A string of separators, or a function of a line that gives its fields, or nothing where the line has none.
-Parser: TypeAlias = str | Callable[[str], Sequence[Any] | None]
+Parser: TypeAlias = str | Callable[[str], Iterable[Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,7 @@ class Format:
 
     def __post_init__(self) -> None:
         _check_parser(self.parser)
-        if isinstance(self.skip_header, bool) or not isinstance(self.skip_header, int) or self.skip_header < 0:
-            raise ConfigError(f"skip_header={self.skip_header!r}; allowed: a number of lines, from 0")
+        check_int("skip_header", self.skip_header, "a number of lines, from 0", 0)
         text = self.comment
         if not isinstance(text, str) or text != text.strip() or len(text.splitlines()) > 1:
             raise ConfigError(f"comment={text!r}; allowed: what comments begin with, as '#', without blanks around it")
@@ -59,6 +59,17 @@ def _check_parser(parser: Any) -> None:
             f"parser={parser!r}; allowed: a string, of which each character separates fields, as ',' or '\\t ' "
             f"(ASCII, not of numbers), or a function that gives the fields of a line"
         )
+    if twice := [each for each in parser if parser.count(each) > 1]:
+        raise ConfigError(
+            f"parser={parser!r} has {twice[0]!r} twice, and each character separates fields by itself; where it stands "
+            f"twice between fields, give {twice[0]!r} and columns=(0, 2, 4), as an empty field is between the two"
+        )
+
+
+def check_int(name: str, value: Any, meaning: str, least: int | None = None) -> None:
+    """Raise ConfigError unless the setting is an integer, of `least` or more."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or (least is not None and value < least):
+        raise ConfigError(f"{name}={value!r}; allowed: {meaning}")
 
 
 def check_columns(columns: Any, counts: Sequence[int], meaning: str) -> None:

@@ -85,6 +85,8 @@ def _parsed(sheet: Sheet, reading: Reading, least: int) -> tuple[NDArray[Any], .
     labels, good = floats(sheet.data, sheet.starts[sheet.first[:-1]], sheet.ends[sheet.first[:-1]])
     sheet.refuse(~good, "a number as the label")
     columns, good = integers(sheet.data, sheet.starts[is_index], sheet.ends[is_index])
+    # The number of features, one more than the highest index from 0, is int64, too.
+    good &= columns < np.iinfo(np.int64).max
     _refuse_indices(sheet, is_index, np.where(good, columns, -1), least)
     values, good = floats(sheet.data, sheet.starts[is_value], sheet.ends[is_value])
     sheet.refuse(line_of[is_value][~good], "numbers as values")

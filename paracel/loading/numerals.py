@@ -16,9 +16,9 @@ Flags = NDArray[np.bool_]
 #: The most characters of a number that are worth the loop.
 _LONGEST = 24
 _TENS = 10.0 ** np.arange(23)  # exact
-#: Of so many digits any integer is exact in 64 bits, or in a float.
-_INT_DIGITS, _EXACT = 18, 1 << 53
-#: So many digits do not overflow 64 bits.
+#: Up to this any integer is exact in a float.
+_EXACT = 1 << 53
+#: So many digits do not overflow 64 bits without a sign.
 _DIGITS = 19
 _BATCH = 1 << 15
 _SIGN = np.uint64(1 << 63)
@@ -43,7 +43,7 @@ class _Scanned(NamedTuple):
 
 
 def integers(data: Bytes, starts: Places, ends: Places) -> tuple[NDArray[np.int64], Flags]:
-    """The integers in `data[start:end]`, and which of them are written as Python writes one, in 18 digits at most."""
+    """The integers in `data[start:end]`, and which of them are int64 and written as Python writes them."""
     return _in_batches(_integers, np.int64, data, starts, ends)
 
 
@@ -66,7 +66,9 @@ def _integers(data: Bytes, starts: Places, ends: Places) -> tuple[NDArray[np.int
     values = scanned.digits.astype(np.int64)
     leading_zero = scanned.zero & (scanned.length > 1)
     minus_zero = scanned.negative & (values == 0)
-    wrong = scanned.odd | scanned.pointed | (scanned.length > _INT_DIGITS) | leading_zero | minus_zero
+    # What is beyond int64 has another sign by now; only -2**63 may.
+    beyond = (scanned.length > _DIGITS) | ((values < 0) & ~(scanned.negative & (scanned.digits == _SIGN)))
+    wrong = scanned.odd | scanned.pointed | beyond | leading_zero | minus_zero
     values *= 1 - 2 * scanned.negative.astype(np.int64)
     return values, ~wrong
 

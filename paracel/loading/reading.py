@@ -1,5 +1,6 @@
 """This worker's part of a source as sheets of lines: what all the readers have in common."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ class Reading:
     def sheets(self) -> Iterator[Sheet]:
         """The sheets of all pieces, in the order of the source."""
         every = (sheet for number, piece in self.pieces for sheet in sheets(number, piece, self.form))
-        yield from self.progress.watch(every, lambda sheet: len(sheet.data))
+        yield from self.progress.watch(every, lambda sheet: (sheet.place.piece.path, len(sheet.original)))
 
     def skipped(self) -> int:
         """How many lines of all workers were skipped. Collective, when all have read."""
@@ -49,6 +50,7 @@ def begin(comm: Comm, source: Source, form: Format, on_error: str, schedule: Sch
         total, pieces = 0, taken(comm, source, schedule)
     else:
         own = share(comm, source)
-        total, pieces = sum(piece.end - piece.begin for _, piece in own), iter(own)
-    progress = Progress(total if comm.rank == 0 else 0)
+        unknown = any(piece.whole for _, piece in own)
+        total, pieces = 0 if unknown else sum(piece.end - piece.begin for _, piece in own), iter(own)
+    progress = Progress(total, sys.stderr if comm.rank == 0 else None)
     return Reading(comm, form, faults, pieces, progress, schedule if isinstance(schedule, Dispenser) else None)

@@ -13,8 +13,10 @@ from paracel.loading.numerals import Places, floats
 from paracel.loading.reading import Reading
 from paracel.loading.trading import alike, send_to, together
 
-#: What stands between an item and its value, where it is no separator of fields.
+#: What stands between an item of mixed lines and its value, where it is no separator of fields.
 _VALUE_MARKS = b":| "
+#: How many bytes of an item an error tells.
+_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +90,8 @@ def _records(sheet: Sheet, mix: bool, columns: Sequence[int] | None) -> _Records
         records = _of_mixed(sheet)
     else:
         records = _of_pairs(sheet)
+    if mix and (columns is None or len(columns) == 2):
+        _split_items(sheet, records)
     _check_ids(sheet, records)
     return records
 
@@ -119,7 +123,6 @@ def _of_pairs(sheet: Sheet) -> _Records:
         return _made(sheet, lines, begin, begin + 1, begin + 2)
     records = _made(sheet, lines, begin, begin + 1, None)
     at = begin[three]
-    records.second_ends[three] = sheet.ends[at + 1]
     records.value_starts[three] = sheet.starts[at + 2]
     records.value_ends[three] = sheet.ends[at + 2]
     return records
@@ -136,9 +139,7 @@ def _made(
     if value is not None:
         return _Records(lines, first, starts, ends, sheet.starts[value], sheet.ends[value])
     none = np.full(len(lines), -1, np.int32)
-    records = _Records(lines, first, starts, ends, none, none.copy())
-    _split_items(sheet, records)
-    return records
+    return _Records(lines, first, starts, ends, none, none.copy())
 
 
 def _split_items(sheet: Sheet, records: _Records) -> None:
@@ -165,9 +166,23 @@ def _values(sheet: Sheet, records: _Records) -> NDArray[np.float64]:
     written = np.flatnonzero(records.value_starts >= 0)
     if len(written):
         numbers, right = floats(sheet.data, records.value_starts[written], records.value_ends[written])
-        sheet.refuse(records.line[written[~right]], "a number as the value")
         values[written] = numbers
+        if not right.all():
+            wrong = written[~right]
+            sheet.refuse(records.line[wrong], f"a number as the value{_told_of_split(sheet, records, wrong[0])}")
     return values
+
+
+def _told_of_split(sheet: Sheet, records: _Records, at: np.intp) -> str:
+    """Why there is a value, if a mark within an item says so."""
+    begin, mark, end = records.second_starts[at], records.value_starts[at] - 1, records.value_ends[at]
+    if mark != records.second_ends[at] or sheet.data[mark] not in _VALUE_MARKS or sheet.data[mark] in sheet.separators:
+        return ""
+    item = sheet.data[begin : min(end, begin + _SHOWN)].tobytes().decode(errors="ignore")
+    return (
+        f", as with mix= the item {item!r} is split at its last {chr(sheet.data[mark])!r}; "
+        f"add ':1' to items that hold such a mark and have no value"
+    )
 
 
 def _check_ids(sheet: Sheet, records: _Records) -> None:

@@ -1,6 +1,11 @@
 import gzip
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +144,31 @@ def traded(ended, n):
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_arrays_go_to_their_ranks(mpirun, n):
     traded(mpirun(n, "trade.py"), n)
+
+
+@pytest.fixture
+def terminal():
+    """Both ends of one."""
+    ends = pty.openpty()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
+@pytest.mark.parametrize(("at_terminal", "lines"), [(True, 1), (False, 0)])
+def test_prun_at_a_terminal_has_worker_0_tell_of_a_long_load(tmp_path, terminal, at_terminal, lines):
+    (tmp_path / "data.csv").write_text("1,2\n" * 1000)
+    project = Path(__file__).parents[2]
+    program = project / "tests/mpi/programs/loading_progress.py"
+    ended = subprocess.run(
+        [sys.executable, project / "prun.py", "-p", "1", "-w", "2", program, f"input={tmp_path / 'data.csv'}"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=terminal[1] if at_terminal else subprocess.PIPE,
+        env=os.environ | {"PARACEL_PROGRESS": "1", "TERM": "dumb"}, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    seen = os.read(terminal[0], 1 << 16).decode() if at_terminal else ended.stderr
+    assert ended.returncode == 0, seen
+    assert ended.stdout == f"PARACEL_PROGRESS={'1' if at_terminal else None}.\n" * 2
+    assert seen.count("loading data.csv: 100 % of 0 MB, ") == seen.count("loading") == lines
 
 
 def test_openmpi(openmpirun):

@@ -120,7 +120,7 @@ def test_numbers_are_pythons_to_the_last_bit_and_others_are_none(texts):
             assert struct.pack("d", value) == struct.pack("d", float(text)) or value != value
     numbers, right = integers(data, starts, ends)
     for text, number, is_int in zip(texts, numbers.tolist(), right.tolist(), strict=True):
-        assert is_int == (text.lstrip("-").isdecimal() and str(int(text)) == text and len(text.lstrip("-")) <= 18)
+        assert is_int == (text.lstrip("-").isdecimal() and str(int(text)) == text and -(2**63) <= int(text) < 2**63)
         assert not is_int or number == int(text)
 
 
@@ -134,7 +134,7 @@ def parsed(line: str, mix: bool) -> list[tuple[str, str, float]] | None:
     else:
         items = []
         for field in fields[1:]:
-            at = max(field.rfind(mark) for mark in ":| ")
+            at = max(field.rfind(mark) for mark in ":| ") if mix else -1
             items.append((field, "1") if at < 0 else (field[:at], field[at + 1 :]))
     if not all(is_number(value) for _, value in items) or not all([fields[0], *(name for name, _ in items)]):
         return None

@@ -34,6 +34,8 @@ def folder(tmp_path, monkeypatch):
         ("sub.txt", ["sub.txt/d.txt"]),
         (".", ["./a.txt", "./b.txt", "./c.csv"]),
         (["b.txt", "sub.txt/"], ["b.txt", "sub.txt/d.txt"]),
+        (["./b.txt", "b.txt", ".//b.txt", "sub.txt/../b.txt"], ["./b.txt"]),
+        (["*.txt", "sub.txt//d.txt", "sub.txt", "./*"], ["a.txt", "b.txt", "sub.txt//d.txt", "./c.csv"]),
     ],
 )
 def test_expand(folder, source, found):
@@ -56,6 +58,12 @@ def test_expand(folder, source, found):
 def test_expand_says_what_was_given(folder, source, text):
     with pytest.raises(LoadError, match=text):
         expand(source)
+
+
+def test_a_link_to_a_file_is_that_file(folder):
+    Path("link").symlink_to("a.txt")
+    Path("up").symlink_to(".", target_is_directory=True)
+    assert expand(["link", "a.txt", "up/a.txt", folder / "a.txt", "up/b.txt"]) == ["link", "up/b.txt"]
 
 
 def test_a_file_whose_name_is_a_glob_is_that_file(folder):

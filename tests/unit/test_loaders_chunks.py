@@ -1,6 +1,5 @@
-"""Chunks that are handed out, and the line at the terminal."""
+"""Chunks that are handed out."""
 
-import io
 from collections import Counter
 from itertools import count
 
@@ -14,7 +13,6 @@ from paracel.launch import job
 from paracel.loaders import load_all
 from paracel.loading import chunks
 from paracel.loading.chunks import Dispenser, take_chunk
-from paracel.loading.progress import Progress
 
 
 class Program(paracel.paralg):
@@ -114,46 +112,3 @@ def test_methods_of_paralg(client, tmp_path):
         program.paracel_load(tmp_path / "csv", schedule="greedy")
     with pytest.raises(LoadError, match="no such file"):
         program.paracel_load(tmp_path / "none", schedule="dynamic")
-
-
-# --- progress ---------------------------------------------------------------------------------------------------
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def watched(stream, total=100):
-    """Five items of 20 bytes, one a second."""
-    now = iter(range(100))
-    progress = Progress(total, stream, lambda: float(next(now)))
-    assert list(progress.watch("abcde", lambda _item: 20_000_000)) == list("abcde")
-    return stream.getvalue()
-
-
-def test_progress_of_a_long_load_on_a_terminal():
-    shown = watched(Terminal(), 100_000_000)
-    assert [part.strip("\x1b[K") for part in shown.split("\r")[1:]] == [
-        "loading: 40 MB, 40 % of this worker's part",
-        "loading: 60 MB, 60 % of this worker's part",
-        "loading: 80 MB, 80 % of this worker's part",
-        "loading: 100 MB, 100 % of this worker's part",
-        "",
-    ]
-    assert "%" not in watched(Terminal(), 0)
-
-
-def test_no_progress_elsewhere():
-    assert watched(io.StringIO()) == ""
-    quick = Progress(10, stream := Terminal(), lambda: 0.0)
-    assert list(quick.watch("ab", lambda _item: 5)) == ["a", "b"]
-    assert stream.getvalue() == ""
-
-
-def test_a_terminal_that_goes_away_does_not_end_the_load():
-    class Gone(Terminal):
-        def write(self, _text):
-            raise OSError
-
-    assert watched(Gone()) == ""

@@ -33,7 +33,24 @@ def triples(relations):
     [
         ("1,2\n3,4\n", ",", {}, [(1, 2, 1.0), (3, 4, 1.0)]),
         ("1,2,0.5\r\n\r\n 3 ,\t4 , 1e-3 ", ",", {}, [(1, 2, 0.5), (3, 4, 0.001)]),
-        ("1,2\n1,3,7\n1,4:0.5\n1,5|2\n1,6 8\n", ",", {}, [(1, 2, 1), (1, 3, 7), (1, 4, 0.5), (1, 5, 2), (1, 6, 8)]),
+        (
+            "1,2\n1,3\n1,4:0.5\n1,5|2\n1,6 8\n",
+            ",",
+            {"mix": True},
+            [(1, 2, 1), (1, 3, 1), (1, 4, 0.5), (1, 5, 2), (1, 6, 8)],
+        ),
+        ("1,2\n1,3,7\n", ",", {}, [(1, 2, 1), (1, 3, 7)]),
+        ("u1,item:17\nu2,a|b\nu3,c 4\n", ",", {}, [("u1", "item:17", 1), ("u2", "a|b", 1), ("u3", "c 4", 1)]),
+        ("http://a,http://b\na:b,c:d,5\n", ",", {}, [("http://a", "http://b", 1), ("a:b", "c:d", 5)]),
+        ("http://a,http://b,x\n", ",", {"columns": (0, 1)}, [("http://a", "http://b", 1)]),
+        ("a,x,b:2\n", ",", {"columns": (0, 2), "mix": True}, [("a", "b", 2)]),
+        ("a,b:2,4\n", ",", {"columns": (0, 1, 2), "mix": True}, [("a", "b:2", 4)]),
+        ("1 2\n", lambda line: np.array(line.split()), {}, [(1, 2, 1)]),
+        ("1 2\n", lambda line: np.array(line.split(), int), {}, [(1, 2, 1)]),
+        ("1 2\n3\n", lambda line: (each for each in line.split()) if " " in line else iter(()), {}, [(1, 2, 1)]),
+        ("1::1193::5::978300760\n", ":", {"columns": (0, 2, 4)}, [(1, 1193, 5)]),
+        ("1700000000000000001,-9223372036854775808\n", ",", {}, [(1700000000000000001, -(2**63), 1)]),
+        (f"1,{2**63 - 1}\n2,{2**63}\n", ",", {}, [(1, str(2**63 - 1), 1), (2, str(2**63), 1)]),
         ("a b\nb\tc\n  c \t d  \n", "\t ", {}, [("a", "b", 1), ("b", "c", 1), ("c", "d", 1)]),
         ("1,x\n2,3\n", ",", {}, [(1, "x", 1), (2, "3", 1)]),
         ("1,x\n2,3\n", ",", {"same_kind": True}, [("1", "x", 1), ("2", "3", 1)]),
@@ -76,8 +93,20 @@ def test_relations(file, text, parser, settings, expected):
         (load_relations, "1,2\n\n3\n", 3, "two ids, and a value perhaps; with mix=True, an id and items"),
         (load_relations, "1,2,3,4\n", 1, "two ids"),
         (load_relations, "1,2,x\n", 1, "a number as the value"),
-        (load_relations, "1,2\n1,2:\n", 2, "a number as the value"),
-        (load_relations, "1,2:0_1\n", 1, "a number as the value"),
+        (
+            lambda c, s, **k: load_relations(c, s, mix=True, **k),
+            "1,2\n1,2:\n",
+            2,
+            "a number as the value, as with mix=",
+        ),
+        (lambda c, s, **k: load_relations(c, s, mix=True, **k), "1,2:0_1\n", 1, "a number as the value, as with mix="),
+        (
+            lambda c, s, **k: load_relations(c, s, pattern="fset", **k),
+            "1,2\n1,2,http://b\n",
+            2,
+            "a number as the value, as with mix= the item 'http://b' is split at its last ':'; add ':1' to items "
+            "that hold such a mark and have no value (fields",
+        ),
         (load_relations, "1,\n", 1, "ids of 1 to 255 bytes"),
         (load_relations, f"1,2\n{'x' * 256},1\n", 2, "ids of 1 to 255 bytes"),
         (load_relations, "1,2\r\n1\0,2\r\n", 2, "text without bytes of zero"),
@@ -140,6 +169,9 @@ def test_what_a_parser_raises_is_told_with_the_line(file):
     with pytest.raises(LoadError, match=r"line 3: 'b two': expected .* it raised ValueError: invalid literal"):
         load_relations(None, path, parser)
     assert triples(load_relations(None, path, parser, on_error="skip")) == [("a", 1, 1)]
+    for given in ("a 1", 5):
+        with pytest.raises(LoadError, match=rf"it raised TypeError: it gave {given!r}, where a list of fields is expe"):
+            load_relations(None, path, lambda _line, given=given: given)
     with pytest.raises(LoadError, match="it raised ValueError: a field holds a line end"):
         load_relations(None, path, lambda line: [line, "a\nb"])
 
@@ -156,6 +188,12 @@ def test_a_long_line_is_shown_in_part(file):
         load_relations(None, file("y" * 5000))
     assert "'" + "y" * 100 + "...'" in str(raised.value)
     assert len(str(raised.value)) < 400
+
+
+def test_a_long_item_is_shown_in_part(file):
+    with pytest.raises(LoadError, match=r"the item 'a:üüü+' is split at its last ':'; add") as raised:
+        load_relations(None, file(f"1,a:{'ü' * 5000}"), mix=True)
+    assert len(str(raised.value)) < 600
 
 
 def test_bytes_that_are_not_utf8(file):
@@ -179,6 +217,10 @@ def test_bytes_that_are_not_utf8(file):
         ({"pattern": "fsmap", "grid": (2, 3)}, r"a process grid of \(2, 3\) for 1 workers"),
         ({"pattern": "fsmap", "grid": 5}, "a process grid of 5"),
         ({"pattern": "fvec", "mix": True}, "'fvec' takes no mix= or columns="),
+        ({"grid": (1, 1)}, "pattern 'fmap' takes no grid=; that is for fsmap"),
+        ({"grid": (1, 1), "pattern": "linesplit"}, "pattern 'linesplit' takes no grid="),
+        ({"parser": "::"}, r"parser='::' has ':' twice, .* give ':' and columns=\(0, 2, 4\)"),
+        ({"columns": 5}, "columns=5; allowed"),
     ],
 )
 def test_settings_that_cannot_be(file, settings, text):

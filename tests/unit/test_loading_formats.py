@@ -79,11 +79,21 @@ def test_how_many_lines_are_before(tmp_path):
         ({"columns": (0, -1)}, r"columns=\(0, -1\); allowed: the numbers, from 0, of the fields that are the features"),
         ({"columns": ()}, "allowed"),
         ({"columns": 1}, "columns=1; allowed"),
+        ({"columns": {0, 1}}, "columns={0, 1}; allowed"),
+        ({"label": "x"}, "label='x'; allowed: the number of the field that is the label"),
+        ({"label": 0.0}, "label=0.0; allowed"),
+        ({"label": None}, "label=None; allowed"),
     ],
 )
 def test_settings_that_cannot_be(file, settings, text):
     with pytest.raises(ConfigError, match=text):
         load_csv(None, file("1,2\n"), **settings)
+
+
+@pytest.mark.parametrize("width", ["3", -1, 2.0, True])
+def test_widths_that_cannot_be(file, width):
+    with pytest.raises(ConfigError, match=f"width={width!r}; allowed: how many features there are"):
+        load_libsvm(None, file("1 1:2\n"), width=width)
 
 
 def test_of_a_line_with_a_quote_it_is_said_that_quotes_have_no_meaning(file):
@@ -147,6 +157,15 @@ def test_libsvm(file):
 def test_tokens_of_libsvm_that_are_not_taken(file, text, expected):
     with pytest.raises(LoadError, match=expected):
         load_libsvm(None, file(text))
+
+
+def test_the_highest_index(file):
+    top = 2**63 - 1
+    assert load_libsvm(None, file(f"1 {top - 1}:1\n"), zero_based=True).features.shape == (1, top)
+    assert load_libsvm(None, file(f"1 {top - 1}:1\n"), width=np.int64(top)).features.shape == (1, top)
+    for least, zero_based in enumerate((True, False)):
+        with pytest.raises(LoadError, match=f"expected whole numbers from {least} as indices"):
+            load_libsvm(None, file(f"1 {top}:1\n"), zero_based=zero_based)
 
 
 def test_a_negative_index_is_none(file):

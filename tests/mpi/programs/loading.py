@@ -29,9 +29,7 @@ class Program(paracel.paralg):
     def solve(self):
         seen = {"grid": loading.process_grid("fsmap", self.worker_size)}
         for pattern in ("fmap", "smap", "fsmap", "fset"):
-            seen[pattern] = block(
-                self.paracel_load_as_matrix(f"{folder}/pairs", pattern=pattern, mix=pattern == "fset")
-            )
+            seen[pattern] = block(self.paracel_load_as_matrix(f"{folder}/pairs", pattern=pattern, mix=True))
         for name in ("ints", "few", "empty"):
             seen[name] = block(self.paracel_load_as_matrix(f"{folder}/{name}"))
         for schedule in ("static", "dynamic"):
@@ -39,7 +37,7 @@ class Program(paracel.paralg):
                 found = self.paracel_load_as_matrix(f"{folder}/rows*", pattern=pattern, schedule=schedule)
                 seen[f"{pattern}_{schedule}"] = block(found)
             seen[f"lines_{schedule}"] = self.paracel_load(f"{folder}/rows*", schedule=schedule)
-        relations = loading.load_relations(self.comm, f"{folder}/pairs", on_error="skip")
+        relations = loading.load_relations(self.comm, f"{folder}/pairs", mix=True, on_error="skip")
         seen["relations"] = [column.tolist() for column in relations]
         features, labels = self.paracel_load_libsvm(f"{folder}/svm")
         seen["svm"] = [list(features.shape), features.toarray().sum(axis=0).tolist(), labels.tolist()]
