@@ -1,7 +1,6 @@
 """Where the time of workers goes: what each says of itself, and what the job knows when they have ended."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -34,8 +33,6 @@ def test_a_read_that_waits_for_another_worker_is_waiting_and_a_fresh_one_communi
             passed = client.statistics().times - before
             assert passed.waiting == 0
             assert 0 < passed.communication < passed.seconds
-            time.sleep(0.1)
-            assert (client.statistics().times - before).compute > 0.09
         slow.close()
         left = {worker.worker: worker for worker in cluster.statistics().workers}
         eventually(lambda: all(worker.times.seconds for worker in cluster.statistics().workers), what=str(left))
